@@ -1,0 +1,1 @@
+"""Providers that come with pys-multi; each is loaded through the entry-point group ``pys_multi.providers``."""
