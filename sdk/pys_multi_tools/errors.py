@@ -1,13 +1,13 @@
 """Every error that the tools raise on purpose. A message says where, what, and what next.
 
-    ToolError
-    ├── SettingsError      settings file, environment or flag
-    ├── DiscoveryError     the user's module or its App
-    ├── CheckError         the service cannot run as defined; carries every problem
-    ├── RenderError        a template
-    ├── BundleError        the artefact
-    ├── ProviderError      the provider is missing, broken, or refused the request
-    └── DeployError        a deploy that did not end serving
+ToolError
+├── SettingsError      settings file, environment or flag
+├── DiscoveryError     the user's module or its App
+├── CheckError         the service cannot run as defined; carries every problem
+├── RenderError        a template
+├── BundleError        the artefact
+├── ProviderError      the provider is missing, broken, or refused the request
+└── DeployError        a deploy that did not end serving
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pys_multi_tools.check import Problem
+    from pys_multi_tools.deployment import Problem
 
 
 class ToolError(Exception):

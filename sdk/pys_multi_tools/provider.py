@@ -1,0 +1,122 @@
+"""The contract that a provider keeps, and how one is found.
+
+A provider is a class under the entry-point group ``pys_multi.providers``; the ones that come with
+pys-multi use the same door. Nothing else of the tools knows which clouds there are.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from pys_multi_tools.errors import ProviderError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pys_multi_tools.bundle import Bundle
+    from pys_multi_tools.deployment import (
+        Capabilities,
+        Deployment,
+        Finding,
+        Invocation,
+        InvocationResult,
+        LogRecord,
+        Metrics,
+        Outputs,
+        Plan,
+        Problem,
+        Progress,
+        Status,
+    )
+    from pys_multi_tools.target import Target
+
+GROUP = "pys_multi.providers"
+
+
+class Provider(Protocol):
+    """What a provider does. Every method raises ToolError and nothing else on purpose; none of them prints.
+
+    settings_model validates ``[tool.pys-multi.<name>]``; options_model validates ``app.function(<name>={...})``.
+    """
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    settings_model: ClassVar[type[BaseModel]]
+    options_model: ClassVar[type[BaseModel]]
+
+    def check(self, deployment: Deployment) -> list[Problem]:
+        """What this provider alone knows to be wrong; capabilities and limits are compared before."""
+
+    def target(self, deployment: Deployment) -> Target:
+        """What the artefact must run on."""
+
+    def render(self, deployment: Deployment) -> dict[str, str]:
+        """The native configuration, path → text; byte for byte what deploy submits."""
+
+    def plan(self, deployment: Deployment) -> Plan:
+        """What a deploy would change, compared with what is live."""
+
+    def deploy(self, plan: Plan, bundle: Bundle, progress: Callable[[Progress], None]) -> Outputs:
+        """Makes it so and returns once the new build serves; safe to repeat after any interruption."""
+
+    def rollback(self, deployment: Deployment, build_id: str | None, progress: Callable[[Progress], None]) -> Outputs:
+        """Returns to a former build, the one before the present one when none is named."""
+
+    def destroy(self, deployment: Deployment, *, delete_data: bool, progress: Callable[[Progress], None]) -> None:
+        """Removes all that deploy made; what holds data only with ``delete_data``."""
+
+    def status(self, deployment: Deployment) -> Status: ...
+
+    def logs(
+        self, deployment: Deployment, *, function: str | None, since: float | None, follow: bool
+    ) -> Iterator[LogRecord]:
+        """Records of all functions in order of time; ``since`` in seconds since the epoch."""
+
+    def metrics(self, deployment: Deployment, *, since: float | None) -> Metrics: ...
+
+    def invoke(self, deployment: Deployment, invocation: Invocation) -> InvocationResult: ...
+
+    def doctor(self, deployment: Deployment | None) -> list[Finding]:
+        """Whether credentials, versions and endpoints are as they must be."""
+
+
+#: What to install for a provider that is not there.
+_EXTRAS: Mapping[str, str] = {name: f"pys-multi[{name}]" for name in ("aws", "gcp", "azure", "kubernetes", "amplify")}
+
+
+def installed() -> dict[str, EntryPoint]:
+    """The providers that are installed, by name; none is imported."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+
+
+def load(name: str) -> Provider:
+    """The provider of that name.
+
+    Raises ProviderError: "not installed" (with what is) is told apart from "its own import failed" (with
+    the traceback).
+    """
+    found = installed()
+    if name not in found:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, found, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ProviderError(
+            f"no provider {name!r} is installed",
+            hint=f"{hint}installed: {', '.join(found) or 'none'}; install the one you want, for example: "
+            f"pip install '{_EXTRAS.get(name, 'pys-multi-' + name)}'",
+        )
+    try:
+        kind = found[name].load()
+        provider: Provider = kind()
+    except Exception as error:
+        raise ProviderError(
+            f"provider {name!r} is installed and its own code failed: {type(error).__name__}: {error}",
+            where=found[name].value,
+            hint=f"reinstall its distribution with its extra, for example: pip install '{_EXTRAS.get(name, name)}'",
+            detail=traceback.format_exc(),
+        ) from error
+    return provider
