@@ -11,64 +11,74 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from pys_multi_tools.errors import SettingsError
 from pys_multi_tools.suggest import did_you_mean
 
 KeyPath = tuple[str, ...]
 Where = Callable[[KeyPath], str]
-Table = TypeVar("Table", bound="SettingsTable")
-
-_REFERENCE = re.compile(r"[a-z][a-z0-9+.-]*:(?!//)\S.*", re.DOTALL)
+Table = TypeVar("Table", bound=BaseModel)
 
 
 class SettingsTable(BaseModel):
-    """One table of the settings: unknown keys are refused, values are frozen, and no message repeats a value."""
+    """One table of the settings: unknown keys are refused and no message repeats a value."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
 
-def _is_reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
-        raise PydanticCustomError("secret_value", "must be a reference, never the value itself")
-    return value
+class Pattern:
+    """A string that must match; the error says what is meant instead of the regular expression."""
 
+    def __init__(self, regex: str, meaning: str) -> None:
+        self.regex = regex
+        self.meaning = meaning
 
-def _pattern(pattern: str, meaning: str) -> Any:
-    """A string constraint whose error says what is meant, not the regular expression."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise PydanticCustomError("pattern", "must be {meaning}", {"meaning": meaning})
+    def check(self, value: str) -> str:
+        if not re.fullmatch(self.regex, value):
+            raise PydanticCustomError("pattern", "must be {meaning}", {"meaning": self.meaning})
         return value
 
-    return Annotated[str, AfterValidator(check), Field(json_schema_extra={"pattern": f"^{pattern}$"})]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^{self.regex}$"}
 
 
-def _no_number(value: object) -> object:
+def _in_quotes(value: object) -> object:
     if isinstance(value, float):
-        raise PydanticCustomError("version_number", "must be in quotes: 3.10 without them is the number 3.1")
+        raise PydanticCustomError("version", "must be in quotes: 3.10 without them is the number 3.1")
     return value
 
 
-Reference = Annotated[
-    str, AfterValidator(_is_reference), Field(json_schema_extra={"pattern": r"^[a-z][a-z0-9+.-]*:(?!//)\S"})
+AppReference = Annotated[
+    str, Pattern(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", 'of the form "module:attribute", like "shop.app:app"')
 ]
-StageName = _pattern(
-    r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
-    "lower-case letters, digits and inner hyphens, 32 characters at most",
-)
-EnvName = _pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")
-AppReference = _pattern(
-    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", 'of the form "module:attribute", such as "shop.app:app"'
-)
+StageName = Annotated[
+    str,
+    Pattern(
+        r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
+        "up to 32 lower-case letters, digits and hyphens, with no hyphen at its ends",
+    ),
+]
 PythonVersion = Annotated[
-    _pattern(r"3\.(1[1-9]|[2-9][0-9])", 'a version from "3.11" on, without its patch number'),
-    BeforeValidator(_no_number),
+    str,
+    Pattern(r"3\.(1[1-9]|[2-9][0-9])", 'a version from "3.11" on, without its patch number'),
+    BeforeValidator(_in_quotes),
+]
+EnvName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")]
+# "postgres://user:password@host" has the form scheme:rest too, so that a URL is taken for a value.
+Reference = Annotated[
+    str,
+    Pattern(
+        r"[a-z][a-z0-9+.-]*:(?!//)\S[^\r\n]*",
+        'a reference to a secret, never its value: "env:NAME" (read when deploying), "file:PATH", '
+        "or a scheme of the provider",
+    ),
 ]
 
 
@@ -76,7 +86,7 @@ class BundleSettings(SettingsTable):
     """What goes into a bundle, and how large and slow to import it may be."""
 
     requirements: tuple[str, ...] = ()
-    """Requirement files, relative to the project. Empty: uv.lock, else pylock.toml, requirements.txt, pyproject.toml."""
+    """Requirement files. Empty: uv.lock, else pylock.toml, requirements.txt, pyproject.toml."""
     extras: tuple[str, ...] = ()
     """Extras of the project that are installed into every function."""
     groups: tuple[str, ...] = ()
@@ -97,8 +107,8 @@ class StageSettings(SettingsTable):
     app: AppReference | None = None
     """Where the App is: "module:attribute". Without it app.py and main.py are searched."""
     cloud: tuple[str, ...] = Field(default=("local",), min_length=1)
-    """Providers that deploy goes to when no --cloud is given."""
-    python: PythonVersion = Field(default=f"{sys.version_info[0]}.{sys.version_info[1]}")
+    """Providers that a command acts on when no --cloud is given."""
+    python: PythonVersion = f"{sys.version_info[0]}.{sys.version_info[1]}"
     """Python version of the functions. Default: the version of the running interpreter."""
     environment: dict[EnvName, str] = {}
     """Plain environment variables of every function."""
@@ -111,13 +121,13 @@ class Settings(StageSettings):
     """All settings of a project, for one stage."""
 
     stage: StageName = "dev"
-    """Stage that commands act on when no --stage is given."""
-    providers: dict[str, dict[str, Any]] = Field(default={}, exclude=True)
-    """One raw table per provider; the provider's own model validates it when the provider is loaded."""
+    """Stage that a command acts on when no --stage is given."""
+    providers: dict[str, dict[str, Any]] = {}
+    """One raw table per provider; that provider's own model validates it when it is loaded."""
 
 
 def validate(model: type[Table], data: Mapping[str, Any], where: Where, at: KeyPath = ()) -> Table:
-    """Return ``data`` as a ``model``; wrong types are refused, not converted.
+    """Return ``data`` as a ``model``; a wrong type is refused, not converted.
 
     data: the table as TOML gave it.
     where: tells "file:line" of a key path.
@@ -125,21 +135,28 @@ def validate(model: type[Table], data: Mapping[str, Any], where: Where, at: KeyP
     Raises SettingsError for the first wrong key; the others are named in its detail.
     """
     try:
-        # Through JSON, because strict mode then takes an array for a tuple but still refuses "50" for a number.
+        # Through JSON: strict mode then takes an array for a tuple, and still refuses "50" for a number.
         return model.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as exc:
         raise as_settings_error(exc, model, where, at) from None
 
 
-def as_settings_error(
-    exc: ValidationError, model: type[BaseModel], where: Where, at: KeyPath = ()
-) -> SettingsError:
-    """Translate pydantic's errors into one error that names the place, what is allowed and the nearest match."""
-    errors = [
-        _describe(error, model, where, at) for error in exc.errors(include_url=False, include_input=False)
-    ]
-    first, rest = errors[0], errors[1:]
+def as_settings_error(exc: ValidationError, model: type[BaseModel], where: Where, at: KeyPath = ()) -> SettingsError:
+    """Translate pydantic's errors into one that says where, what is allowed, and the nearest match."""
+    found = exc.errors(include_url=False, include_input=False)
+    first, *rest = [_describe(error, model, where, at) for error in found]
     return SettingsError(first.what, where=first.where, hint=first.hint, detail="\n".join(map(str, rest)))
+
+
+def keys_of(model: type[BaseModel], path: KeyPath = ()) -> list[str]:
+    """Return the names that are allowed in the table at ``path`` inside ``model``."""
+    current = model
+    for part in path:
+        annotation = current.model_fields[part].annotation if part in current.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        current = annotation
+    return [name for name in current.model_fields if name != "providers"]
 
 
 def _describe(error: ErrorDetails, model: type[BaseModel], where: Where, at: KeyPath) -> SettingsError:
@@ -149,40 +166,26 @@ def _describe(error: ErrorDetails, model: type[BaseModel], where: Where, at: Key
     if error["type"] == "extra_forbidden":
         hint = did_you_mean(loc[-1], keys_of(model, loc[:-1]))
         return SettingsError(f"unknown setting '{name}'", where=place, hint=hint)
-    if error["type"] == "secret_value":
-        hint = f'write {loc[-1]} = "env:{loc[-1]}" (environment of the deploy), "file:PATH", or a scheme of the provider'
-        return SettingsError(
-            f"'{name}' must be a reference to a secret, never its value", where=place, hint=hint
-        )
-    message = _MESSAGES.get(error["type"], error["msg"].removeprefix("Input should be").strip())
-    return SettingsError(
-        f"'{name}' {message if message.startswith('must') else f'must be {message}'}", where=place
-    )
+    message = _MESSAGES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+    if not message.startswith(("must", "is")):
+        message = f"must be {message}"
+    return SettingsError(f"'{name}' {message}", where=place)
 
 
 # Pydantic's words for the types that settings are made of, in TOML's words.
 _MESSAGES = {
     "string_type": "must be a string in quotes",
-    "tuple_type": 'must be a list, such as ["one", "two"]',
-    "list_type": 'must be a list, such as ["one", "two"]',
+    "tuple_type": 'must be a list, like ["one", "two"]',
+    "list_type": 'must be a list, like ["one", "two"]',
     "dict_type": "must be a table",
     "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "bool_type": "must be true or false",
-    "missing": "is required; it must be set",
+    "bool_parsing": "must be true or false",
+    "missing": "is required",
     "too_short": "must not be empty",
 }
-
-
-def keys_of(model: type[BaseModel], path: KeyPath = ()) -> list[str]:
-    """Return the names that are allowed in the table at ``path`` inside ``model``."""
-    current: type[BaseModel] = model
-    for part in path:
-        annotation = current.model_fields[part].annotation if part in current.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        current = annotation
-    return [name for name in current.model_fields if name != "providers"]

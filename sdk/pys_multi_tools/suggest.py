@@ -1,4 +1,4 @@
-"""The nearest match for a word that is not allowed: one wording for settings, commands, providers and functions."""
+"""The nearest match for a word that is not allowed: one wording for settings, commands and names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def nearest(word: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | Non
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """Return "did you mean 'x'? Allowed: …" for an error's hint; without the question when nothing is close."""
+    """Return "did you mean 'x'? Allowed: …" for a hint; no question when nothing is close."""
     names = sorted(allowed)
     listed = f"allowed: {', '.join(names)}" if names else ""
     guess = nearest(word, names)

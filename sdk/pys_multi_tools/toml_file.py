@@ -1,4 +1,4 @@
-"""A TOML file that knows on which line each key stands: the standard parser gives values without positions."""
+"""A TOML file that knows the line of each key: the standard parser gives values without positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from pys_multi_tools.errors import SettingsError
 
-_HEADER = re.compile(r"^\s*\[\[?[^\[\]]+\]\]?\s*(#.*)?$")
+# Only a line with one of these can be the last of a value that spans lines.
+_MAY_END = re.compile(r"""]|}|\"{3}|'{3}""")
 _LINE_IN_MESSAGE = re.compile(r"\(at line (\d+), column \d+\)")
 
 KeyPath = tuple[str, ...]
@@ -47,48 +48,43 @@ class TomlFile:
 
     def where(self, keys: KeyPath) -> str:
         """Return "file:line" of a key below the table, or of the nearest table around it that has a line."""
-        lines = self._index()
+        if self._lines is None:
+            self._lines = _key_lines(self._text)
         full = (*self.table, *keys)
         for end in range(len(full), 0, -1):
-            if full[:end] in lines:
-                return f"{self.path.name}:{lines[full[:end]]}"
+            if full[:end] in self._lines:
+                return f"{self.path.name}:{self._lines[full[:end]]}"
         return self.path.name
 
-    def _index(self) -> dict[KeyPath, int]:
-        if self._lines is None:
-            self._lines = _key_lines(self._text, self.table)
-        return self._lines
 
+def _key_lines(text: str) -> dict[KeyPath, int]:
+    """Map each key path of the document to its line, by letting tomllib parse one statement at a time.
 
-def _key_lines(text: str, wanted: KeyPath) -> dict[KeyPath, int]:
-    """Map each key path at or below ``wanted`` to its line, by letting tomllib parse one statement at a time.
-
-    A statement ends with the first line at which the lines gathered so far parse, which needs no second TOML
-    grammar here. Tables that cannot hold ``wanted`` are skipped, so a long pyproject.toml costs nothing.
+    A statement ends with the first line at which the lines gathered so far parse, so that no second TOML
+    grammar is needed here. The text as a whole is known to be valid.
     """
     lines: dict[KeyPath, int] = {}
-    prefix: KeyPath = ()
+    table: KeyPath = ()
     gathered: list[str] = []
     start = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if not gathered and _HEADER.match(line):
-            header = _parse(line)
-            if header is None:
-                continue  # a row of a multi-line array in a table that is skipped
-            prefix = next(iter(_paths(header, leaves_only=True)), ())
-            lines.setdefault(prefix, number)
-            continue
-        if prefix[: len(wanted)] != wanted[: len(prefix)]:
-            continue
-        if not gathered and not line.strip():
+    for number, line in enumerate(text.split("\n"), 1):
+        if gathered and not _MAY_END.search(line):
+            gathered.append(line)
             continue
         start = start if gathered else number
         gathered.append(line)
         parsed = _parse("\n".join(gathered))
-        if parsed is not None:
-            gathered = []
-            for keys in _paths(parsed):
-                lines.setdefault((*prefix, *keys), start)
+        if parsed is None:
+            continue
+        is_header = gathered[0].lstrip().startswith("[")
+        gathered = []
+        found = _paths(parsed)
+        if is_header:
+            table = max(found, key=len)
+            lines.setdefault(table, start)
+        else:
+            for keys in found:
+                lines.setdefault((*table, *keys), start)
     return lines
 
 
@@ -99,13 +95,11 @@ def _parse(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _paths(data: Mapping[str, Any], leaves_only: bool = False) -> list[KeyPath]:
+def _paths(data: Mapping[str, Any]) -> list[KeyPath]:
     found: list[KeyPath] = []
     for key, value in data.items():
-        below = _paths(value, leaves_only) if isinstance(value, dict) else []
-        if not (leaves_only and below):
-            found.append((key,))
-        found.extend((key, *keys) for keys in below)
+        below = _paths(value) if isinstance(value, dict) else []
+        found.extend([(key,), *((key, *keys) for keys in below)])
     return found
 
 
