@@ -86,8 +86,8 @@ class _Frozen:
 class Every(_Frozen):
     """Every so many minutes.
 
-    text: canonical, ``parse`` reads it back to an equal schedule. minutes: the period; count and unit: the same
-    as the text says it. timezone: always UTC.
+    text: canonical, ``parse`` reads it back to an equal schedule. minutes: the period; count and unit: the
+    same as the text says it. timezone: always UTC.
     """
 
     __slots__ = ("count", "minutes", "unit")
@@ -102,7 +102,7 @@ class Every(_Frozen):
         _set(self, text=f"every {count} {unit}{'' if count == 1 else 's'}")
 
     def next_after(self, moment: datetime) -> datetime:
-        """The first tick strictly after an aware ``moment``, in UTC. Raises ValueError for a naive datetime."""
+        """The first tick strictly after an aware ``moment``, in UTC. Raises ValueError for a naive one."""
         from datetime import UTC, datetime, timedelta
 
         _require_aware(moment)
@@ -114,7 +114,8 @@ class Every(_Frozen):
 class Cron(_Frozen):
     """A five-field unix cron in a time zone, each field as the sorted values it allows.
 
-    text: canonical, ``parse`` reads it back to an equal schedule. timezone: an IANA name. minutes, hours, days, months, weekdays: what matches; weekdays count from 0, Sunday, to 6.
+    text: canonical, ``parse`` reads it back to an equal schedule. timezone: an IANA name.
+    minutes, hours, days, months, weekdays: what matches; weekdays count from 0, Sunday, to 6.
     any_day, any_weekday: whether that field allows every value and so restricts nothing.
     """
 
@@ -150,21 +151,22 @@ class Cron(_Frozen):
         )
 
     def next_after(self, moment: datetime) -> datetime:
-        """The first tick strictly after an aware ``moment``, as an aware datetime in the schedule's zone.
+        """The first tick strictly after an aware ``moment``, in UTC.
 
-        Raises ValueError for a naive datetime, OverflowError past the year 9999, and DefinitionError where the
-        host's time zone database does not know the zone.
+        Raises ValueError for a naive datetime, OverflowError past the year 9999, and DefinitionError
+        where the host's time zone database does not know the zone.
         """
         from datetime import UTC
 
         _require_aware(moment)
         zone = self.zone()
-        # The ticks' walls are in order, and so are the instants they stand for: the first later one is next.
-        # Walls before this one cannot stand for a later instant, for a gap only moves a tick to the gap's end.
+        moment = moment.astimezone(UTC)
+        # The walls come in order, and so do the instants they stand for: the first later one is next. No wall
+        # before this one stands for a later instant, for a gap moves its ticks to the end of the gap only.
         for wall in self._walls_after(moment.astimezone(zone).replace(tzinfo=None)):
             instant = _instant(wall, zone)
-            if instant > moment.astimezone(UTC):
-                return instant.astimezone(zone)
+            if instant > moment:
+                return instant
         raise OverflowError("the schedule has no tick before the year 10000")
 
     def _walls_after(self, wall: datetime) -> Iterator[datetime]:
@@ -250,7 +252,7 @@ def every(text: str) -> Every:
 
 
 def cron(text: str, timezone: str = "UTC") -> Cron:
-    """A schedule from five unix cron fields, or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``, ``@yearly``.
+    """A schedule from five unix cron fields, or a name such as ``@daily``.
 
     timezone: an IANA name such as ``Europe/Berlin``. Raises DefinitionError, which names the field.
     """
@@ -355,7 +357,7 @@ def _canonical(values: tuple[int, ...], low: int, high: int, star: bool = True) 
         return "*"
     if len(values) >= 3:
         step = values[1] - values[0]
-        if step > 1 and all(b - a == step for a, b in zip(values, values[1:], strict=False)):
+        if step > 1 and values == tuple(range(values[0], values[-1] + 1, step)):
             if values[0] == low and values[-1] + step > high:
                 return f"*/{step}" if star else f"{low}-{high}/{step}"
             return f"{values[0]}-{values[-1]}/{step}"
@@ -369,7 +371,7 @@ def _canonical(values: tuple[int, ...], low: int, high: int, star: bool = True) 
 
 
 def _check_zone_name(name: str) -> None:
-    """The form of an IANA name (its database's "Theory" file: words of letters, digits, ``_+-`` by slashes)."""
+    """The form of an IANA name: words of letters, digits and ``_+-`` joined by slashes."""
     words = name.split("/") if isinstance(name, str) else []
     if not words or not all(
         word and word.isascii() and word.replace("_", "a").replace("+", "a").replace("-", "a").isalnum()
@@ -409,7 +411,7 @@ def _instant(wall: datetime, zone: tzinfo) -> datetime:
     instant = wall.replace(tzinfo=zone).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == wall:
         return instant  # of two, fold=0 is the first
-    # In a gap, fold=0 reads the wall with the offset before the jump and so ends up behind it; fold=1 ahead of it.
+    # In a gap, fold=0 takes the offset from before the jump and so lands behind it, fold=1 ahead of it.
     after, before = instant, wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
     while after - before > timedelta(seconds=1):
         middle = (before + (after - before) / 2).replace(microsecond=0)
