@@ -1,6 +1,6 @@
 """The JSON Schema of the settings, which editors read; ``settings.schema.json`` is its published copy.
 
-    python -m pys_multi_tools.settings_schema     writes the copy anew
+python -m pys_multi_tools.settings_schema     writes the copy anew
 """
 
 from __future__ import annotations
