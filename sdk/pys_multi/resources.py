@@ -66,6 +66,10 @@ if TYPE_CHECKING:
     Condition = Mapping[str, object]
 
 
+#: Values of secrets that this process has read; the log masks them.
+revealed_secrets: set[str] = set()
+
+
 class Outgoing:
     """A message on its way: body, attributes (text by name), delay in seconds, ordering group."""
 
@@ -130,6 +134,8 @@ class Resource:
                 f"function {function!r} may not {verb} {self.kind} {self.name!r}: it is not granted. "
                 f"Add it to the function's uses, for example uses=[{_handle_name(self.name)}.{verb}]."
             )
+        if app.backend is None and app.connect is not None:
+            app.backend = app.connect()
         if app.backend is None:
             raise ResourceError(
                 f"{self.kind} {self.name!r} has no provider behind it here. In a deployed function there is one; "
@@ -420,7 +426,7 @@ class Secret(Resource):
     def value(self) -> str:
         """The secret's text. Raises NotFound, GrantError, ResourceError."""
         value = self._backend("value").secret_value(self.name)
-        self._app.remember_secret(value)
+        revealed_secrets.add(value)
         return value
 
     def __str__(self) -> str:
