@@ -14,7 +14,8 @@ use is not imported either.
 from __future__ import annotations
 
 from pys_multi.app import App
-from pys_multi.messages import Context, Event, Message, Request, Response, current_context
+from pys_multi.http import Request, Response
+from pys_multi.messages import Context, Event, Message, current_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
     from pys_multi.cors import CORS
-    from pys_multi.messages import Request
+    from pys_multi.http import Request
     from pys_multi.model import Service
     from pys_multi.resources import Backend, Bucket, Grant, Queue, Resource, Secret, Table, Topic
 

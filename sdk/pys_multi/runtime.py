@@ -13,7 +13,8 @@ from json import JSONEncoder
 from os import environ, urandom
 
 from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
-from pys_multi.messages import MAX_BODY_BYTES, Context, Request, Response, _current
+from pys_multi.http import MAX_BODY_BYTES, Request, Response
+from pys_multi.messages import Context, _current
 from pys_multi.routing import RouteTable, Template
 
 TYPE_CHECKING = False

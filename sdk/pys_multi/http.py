@@ -1,0 +1,507 @@
+"""Request → handler → Response: the same on every provider.
+
+A provider's ``runtime.py`` makes the request from its cloud's own event; nothing of it is parsed
+before a handler asks for it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+
+    from pys_multi.messages import Context
+    from pys_multi.multipart import Form
+
+    HeaderSource = Mapping[str, str] | Iterable[tuple[str, str]]
+
+#: Body size a request may have unless a provider allows less; AWS Lambda's is 6 MB, Cloud Run's 32 MB.
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+
+class Headers:
+    """Header fields: names without regard to case, repeated fields kept, in order."""
+
+    __slots__ = ("_index", "_pairs")
+
+    def __init__(self, source: HeaderSource = ()) -> None:
+        pairs: Iterable[tuple[str, str]] = source.items() if hasattr(source, "items") else source
+        self._pairs = [(name, value) for name, value in pairs]
+        self._index: dict[str, str] | None = None
+
+    def _values(self) -> dict[str, str]:
+        if self._index is None:
+            index: dict[str, str] = {}
+            for name, value in self._pairs:
+                index.setdefault(name.lower(), value)
+            self._index = index
+        return self._index
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of the field, or the default."""
+        return self._values().get(name.lower(), default)
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of the field, in order."""
+        wanted = name.lower()
+        return [value for key, value in self._pairs if key.lower() == wanted]
+
+    def __getitem__(self, name: str) -> str:
+        return self._values()[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values())
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Every field as (name, value), repeated ones too, in order."""
+        return list(self._pairs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return [(n.lower(), v) for n, v in self._pairs] == [(n.lower(), v) for n, v in other._pairs]
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, and mutable by nobody but not a key
+
+    def __repr__(self) -> str:
+        return f"Headers({self._pairs!r})"
+
+
+class Query:
+    """Query parameters, percent-decoded once; a repeated key keeps every value."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, query_string: str) -> None:
+        if query_string:
+            from urllib.parse import parse_qsl
+
+            self._pairs = parse_qsl(query_string, keep_blank_values=True, max_num_fields=1000)
+        else:
+            self._pairs = []
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The last value of the key, or the default."""
+        for key, value in reversed(self._pairs):
+            if key == name:
+                return value
+        return default
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of the key, in order."""
+        return [value for key, value in self._pairs if key == name]
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return any(key == name for key, _ in self._pairs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._pairs))
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Every (key, value), repeated ones too, in order."""
+        return list(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"Query({self._pairs!r})"
+
+
+def parse_cookies(header: str) -> dict[str, str]:
+    """A ``Cookie`` header (RFC 6265, section 4.2.1) as name → value; the first of a repeated name wins."""
+    cookies: dict[str, str] = {}
+    for part in header.split(";"):
+        name, sep, value = part.strip().partition("=")
+        if sep and name:
+            value = value.strip()
+            if len(value) >= 2 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            cookies.setdefault(name.strip(), value)
+    return cookies
+
+
+class Request:
+    """An HTTP request.
+
+    method: upper case. path: percent-decoded once, starts with ``/``. query_string: as it came,
+    without ``?``. path_params: converted values of the route's parameters. root_path: the prefix
+    in front of ``path`` that a gateway took off (a stage, a mount point), empty or ``/…`` without a
+    trailing slash. client: the caller's address, empty where unknown. principal: what the route's
+    authenticator returned.
+    """
+
+    __slots__ = (
+        "_body",
+        "_cookies",
+        "_form",
+        "_headers",
+        "_query",
+        "client",
+        "context",
+        "method",
+        "path",
+        "path_params",
+        "principal",
+        "query_string",
+        "root_path",
+        "scheme",
+        "state",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        *,
+        query_string: str = "",
+        headers: HeaderSource | Headers = (),
+        body: bytes | str = b"",
+        client: str = "",
+        scheme: str = "http",
+        root_path: str = "",
+        context: Context | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query_string = query_string
+        self._headers = headers
+        self._body = body
+        self.client = client
+        self.scheme = scheme
+        self.root_path = root_path
+        self.context = context
+        self.path_params: dict[str, object] = {}
+        self.principal: object = None
+        self.state: dict[str, object] | None = None
+        self._query: Query | None = None
+        self._cookies: dict[str, str] | None = None
+        self._form: Form | None = None
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        headers = self._headers
+        if not isinstance(headers, Headers):
+            self._headers = headers = Headers(headers)
+        return headers
+
+    @property
+    def query(self) -> Query:
+        """The query parameters."""
+        if self._query is None:
+            self._query = Query(self.query_string)
+        return self._query
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies the caller sent."""
+        if self._cookies is None:
+            self._cookies = parse_cookies("; ".join(self.headers.get_all("cookie")))
+        return self._cookies
+
+    @property
+    def body(self) -> bytes:
+        """The body as it came."""
+        body = self._body
+        return body.encode() if isinstance(body, str) else body
+
+    @property
+    def text(self) -> str:
+        """The body decoded with the charset of its content type, UTF-8 without one.
+
+        Raises HTTPError 400 where the bytes are not text in that charset, 415 for an unknown charset.
+        """
+        body = self._body
+        if isinstance(body, str):
+            return body
+        charset = "utf-8"
+        content_type = self.headers.get("content-type") or ""
+        if "charset=" in content_type.lower():
+            charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip().strip('"')
+        from pys_multi.errors import HTTPError
+
+        try:
+            return body.decode(charset)
+        except UnicodeDecodeError:
+            raise HTTPError(400, f"the body is not {charset} text") from None
+        except LookupError:
+            raise HTTPError(415, "the charset of the body is not known here") from None
+
+    def json(self) -> object:
+        """The body parsed as JSON. Raises HTTPError 400 where it is not JSON."""
+        from pys_multi.encoding import parse_json
+
+        return parse_json(self._body)
+
+    def form(self) -> Form:
+        """The body parsed as a form, urlencoded or multipart.
+
+        Raises HTTPError 400 for a malformed form, 413 past its limits, 415 for another content type.
+        """
+        if self._form is None:
+            from pys_multi.multipart import parse_form
+
+            self._form = parse_form(self.headers.get("content-type") or "", self.body)
+        return self._form
+
+    @property
+    def host(self) -> str:
+        """The ``Host`` the caller named, empty without one."""
+        return self.headers.get("host") or ""
+
+    @property
+    def url(self) -> str:
+        """The whole URL as the caller sees it, path percent-encoded again."""
+        from urllib.parse import quote
+
+        path = quote(self.root_path + self.path, safe="/:@!$&'()*+,;=-._~")
+        query = f"?{self.query_string}" if self.query_string else ""
+        return f"{self.scheme}://{self.host}{path}{query}"
+
+    @property
+    def request_id(self) -> str:
+        """The id of this request; the same in every log record of it."""
+        return self.context.request_id if self.context is not None else ""
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds since the epoch at which the provider stops the handler, or None."""
+        return self.context.deadline if self.context is not None else None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"
+
+
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_checked_names: set[str] = set()
+
+
+def check_header(name: str, value: str) -> None:
+    """Raises ValueError for a name or value that RFC 9110, section 5, does not allow (header injection)."""
+    if name not in _checked_names:
+        if not name or not _TOKEN.issuperset(name):
+            raise ValueError(f"{name!r} is not a header name")
+        if len(_checked_names) < 1000:
+            _checked_names.add(name)
+    if not (value.isascii() and value.isprintable()):
+        for character in value:
+            code = ord(character)
+            if (code < 32 and character != "\t") or code == 127 or code > 255:
+                raise ValueError(
+                    f"the value of header {name!r} has a character that headers cannot carry: {character!r}"
+                )
+    if value != value.strip(" \t"):
+        raise ValueError(f"the value of header {name!r} begins or ends with white space")
+
+
+class Response:
+    """An HTTP response.
+
+    body: bytes, str (sent as UTF-8), None, or an iterable or async iterable of bytes or str, which is
+    streamed where the provider can and joined where it cannot.
+    headers: a mapping, or (name, value) pairs where a name repeats.
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        body: bytes | str | Iterable[bytes | str] | AsyncIterable[bytes | str] | None = None,
+        *,
+        status: int = 200,
+        headers: HeaderSource = (),
+        content_type: str | None = None,
+    ) -> None:
+        if not 100 <= status <= 999:
+            raise ValueError(f"{status} is not an HTTP status")
+        pairs: Iterable[tuple[str, str]] = headers.items() if hasattr(headers, "items") else headers
+        self.headers: list[tuple[str, str]] = []
+        for name, value in pairs:
+            check_header(name, value)
+            self.headers.append((name, value))
+        if content_type is not None:
+            check_header("content-type", content_type)
+            self.headers.insert(0, ("content-type", content_type))
+        elif type(body) is str and not any(name.lower() == "content-type" for name, _ in self.headers):
+            self.headers.insert(0, ("content-type", "text/plain; charset=utf-8"))
+        self.status = status
+        self.body: bytes | Iterable[bytes | str] | AsyncIterable[bytes | str] = (
+            body.encode() if type(body) is str else b"" if body is None else body  # type: ignore[assignment]
+        )
+
+    @classmethod
+    def json(cls, value: object, *, status: int = 200, headers: HeaderSource = ()) -> Response:
+        """A JSON response of any value a handler may return."""
+        from pys_multi.encoding import to_json_bytes
+
+        return cls(to_json_bytes(value), status=status, headers=headers, content_type="application/json")
+
+    @classmethod
+    def html(cls, text: str, *, status: int = 200, headers: HeaderSource = ()) -> Response:
+        """An HTML response. The text is sent as it is: escape what users wrote."""
+        return cls(text, status=status, headers=headers, content_type="text/html; charset=utf-8")
+
+    @classmethod
+    def redirect(cls, location: str, *, status: int = 307, headers: HeaderSource = ()) -> Response:
+        """A redirect (301, 302, 303, 307 or 308) to a URL or path, which is percent-encoded where needed."""
+        if status not in (301, 302, 303, 307, 308):
+            raise ValueError(f"{status} is not a redirect status")
+        from urllib.parse import quote
+
+        target = quote(location, safe=":/%#?=@[]!$&'()*+,;~")
+        response = cls(b"", status=status, headers=headers)
+        response.header("location", target)
+        return response
+
+    @classmethod
+    def file(
+        cls,
+        path: str,
+        *,
+        content_type: str | None = None,
+        download: str | None = None,
+        status: int = 200,
+        headers: HeaderSource = (),
+    ) -> Response:
+        """A file of the bundle (or of ``/tmp``), its type guessed from its name.
+
+        download: a file name makes the browser save it under that name. Raises OSError.
+        """
+        from mimetypes import guess_type
+
+        if content_type is None:
+            guessed, encoding = guess_type(path)
+            content_type = "application/octet-stream" if guessed is None or encoding else guessed
+            if content_type.startswith("text/"):
+                content_type += "; charset=utf-8"
+        with open(path, "rb") as file:
+            response = cls(file.read(), status=status, headers=headers, content_type=content_type)
+        if download is not None:
+            from urllib.parse import quote
+
+            # RFC 6266 with the RFC 8187 form, which carries any name.
+            response.header("content-disposition", f"attachment; filename*=UTF-8''{quote(download, safe='')}")
+        return response
+
+    @classmethod
+    def stream(
+        cls,
+        chunks: Iterable[bytes | str] | AsyncIterable[bytes | str],
+        *,
+        status: int = 200,
+        headers: HeaderSource = (),
+        content_type: str = "application/octet-stream",
+    ) -> Response:
+        """A response sent chunk by chunk where the provider can stream."""
+        return cls(chunks, status=status, headers=headers, content_type=content_type)
+
+    @classmethod
+    def events(
+        cls,
+        events: Iterable[object] | AsyncIterable[object],
+        *,
+        headers: HeaderSource = (),
+    ) -> Response:
+        """Server-sent events (WHATWG HTML, section 9.2).
+
+        An event is a str (its data), a dict with ``data`` and any of ``event``, ``id``, ``retry`` (data that is
+        not a str is sent as JSON), or any other value, sent as JSON.
+        """
+        pairs = [("cache-control", "no-store"), *(headers.items() if hasattr(headers, "items") else headers)]
+        chunks: Iterable[bytes] | AsyncIterable[bytes]
+        if hasattr(events, "__aiter__"):
+            chunks = _encode_events_async(events)
+        else:
+            chunks = (_encode_event(event) for event in events)
+        return cls(chunks, headers=pairs, content_type="text/event-stream")
+
+    def header(self, name: str, value: str) -> Response:
+        """Adds a header field, keeping those of the same name; returns the response."""
+        check_header(name, value)
+        self.headers.append((name, value))
+        return self
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str = "",
+        *,
+        max_age: int | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = True,
+        http_only: bool = True,
+        same_site: str | None = "Lax",
+    ) -> Response:
+        """Adds a ``Set-Cookie`` field (RFC 6265); max_age in seconds. Safe attributes are the default."""
+        for part, what in ((name, "name"), (value, "value"), (path, "path"), (domain or "", "domain")):
+            if not part.isascii() or not part.isprintable() or ";" in part or (what != "path" and "," in part):
+                raise ValueError(f"the {what} of cookie {name!r} has a character that cookies cannot carry")
+        if not name or not _TOKEN.issuperset(name):
+            raise ValueError(f"{name!r} is not a cookie name")
+        if " " in value or '"' in value or "\\" in value:
+            raise ValueError(f"the value of cookie {name!r} has a character that cookies cannot carry")
+        if same_site not in (None, "Lax", "Strict", "None"):
+            raise ValueError("same_site is 'Lax', 'Strict', 'None' or None")
+        text = f"{name}={value}; Path={path}"
+        if max_age is not None:
+            text += f"; Max-Age={max_age}"
+        if domain:
+            text += f"; Domain={domain}"
+        if secure:
+            text += "; Secure"
+        if http_only:
+            text += "; HttpOnly"
+        if same_site:
+            text += f"; SameSite={same_site}"
+        return self.header("set-cookie", text)
+
+    def delete_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> Response:
+        """Makes the browser forget a cookie."""
+        return self.set_cookie(name, "", max_age=0, path=path, domain=domain)
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the body comes in chunks."""
+        return type(self.body) is not bytes
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+def _encode_event(event: object) -> bytes:
+    fields = event if isinstance(event, dict) and "data" in event else {"data": event}
+    lines = []
+    for name in ("event", "id", "retry"):
+        if name in fields:
+            value = str(fields[name])
+            if "\n" in value or "\r" in value or "\0" in value:
+                raise ValueError(f"the {name} of a server-sent event cannot hold a line break")
+            lines.append(f"{name}: {value}")
+    data = fields["data"]
+    if not isinstance(data, str):
+        from pys_multi.encoding import to_json_bytes
+
+        data = to_json_bytes(data).decode()
+    # A stream ends lines at CR, LF or CRLF alike, and at nothing else.
+    for line in data.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        lines.append(f"data: {line}")
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+async def _encode_events_async(events: AsyncIterable[object]) -> AsyncIterable[bytes]:
+    async for event in events:
+        yield _encode_event(event)
