@@ -1,0 +1,393 @@
+"""The story of a deploy, in order; every step is a function from typed values to typed values.
+
+    load      settings + the user's code       → Loaded      one service, at one stage of a project
+    place     Loaded + a provider              → Placement   what every later step is about
+    check     Placement                        → Problems    all of them, each with what to do
+    plan      Placement                        → Plan        creates, updates, deletes, and why
+    render    Placement                        → files       the native configuration, as deploy submits it
+    bundle    Placement                        → Bundle      what is uploaded, imported once as the target would
+    deploy    Placement                        → Deployed    plan and bundle made so; the served build is verified
+    status, logs, metrics, invoke              → what is live
+    rollback, destroy                          → the way back
+
+Nothing here prints or exits: errors are ToolError, and long steps report through a callback. Nothing here
+knows which cloud it is; all of that is the provider's.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pys_multi.errors import PysMultiError
+from pys_multi.model import Service
+from pys_multi_tools import discover
+from pys_multi_tools import provider as providers_
+from pys_multi_tools.deployment import (
+    Deployment,
+    Finding,
+    Invocation,
+    InvocationResult,
+    LogRecord,
+    Metrics,
+    Outputs,
+    Plan,
+    Problem,
+    Progress,
+    Status,
+)
+from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
+from pys_multi_tools.project import Project
+from pys_multi_tools.provider import Provider
+from pys_multi_tools.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from pys_multi.app import App
+    from pys_multi_tools.bundle import Bundle
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A service at one stage of a project. app: "module:attribute" that it was imported from."""
+
+    project: Project
+    app: str
+    service: Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A service at a stage on one provider."""
+
+    name: str
+    provider: Provider
+    deployment: Deployment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """What a deploy did. status: of the service right after it, with the build ids that are served."""
+
+    plan: Plan
+    bundle: Bundle
+    outputs: Outputs
+    status: Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderInfo:
+    """An installed provider. error: why it does not load, empty when it does; the rest is empty then."""
+
+    name: str
+    distribution: str
+    version: str
+    triggers: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    error: str = ""
+
+
+def _ignore(_: Progress) -> None:
+    pass
+
+
+def load(
+    root: str | Path = ".",
+    stage: str | None = None,
+    env: Mapping[str, str] = os.environ,
+    flags: Mapping[str, object] | None = None,
+) -> Loaded:
+    """Read the settings of the project in ``root``, import its App, and return the service it defines.
+
+    The arguments are those of ``Project.load``.
+    Raises SettingsError, and DiscoveryError with the user's own traceback.
+    """
+    project = Project.load(root, stage, env, flags)
+    with discover.importable(project.root, project.settings.environment):
+        reference, app = _app_of(project)
+        return Loaded(project=project, app=reference, service=_service(app, reference))
+
+
+def openapi(
+    root: str | Path = ".",
+    stage: str | None = None,
+    env: Mapping[str, str] = os.environ,
+    flags: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the project's routes; the arguments are those of ``load``."""
+    from pys_multi_tools.openapi import openapi as document_of
+
+    project = Project.load(root, stage, env, flags)
+    with discover.importable(project.root, project.settings.environment):
+        return document_of(_app_of(project)[1])
+
+
+def _app_of(project: Project) -> tuple[str, App]:
+    reference = project.settings.app or discover.find_app(project.root)
+    return reference, discover.import_app(reference, project.root)
+
+
+def _service(app: App, reference: str) -> Service:
+    try:
+        return app.service()
+    except PysMultiError as exc:
+        raise DiscoveryError(str(exc), where=reference) from exc
+
+
+def place(loaded: Loaded, clouds: Sequence[str] = ()) -> tuple[Placement, ...]:
+    """Return the service on each provider of ``clouds``; without any, on those that the settings name.
+
+    Raises ProviderError for a provider that is not installed or does not load, and SettingsError for its table.
+    """
+    return tuple(_placement(loaded, name) for name in dict.fromkeys(clouds or loaded.project.settings.cloud))
+
+
+def _placement(loaded: Loaded, name: str) -> Placement:
+    provider = providers_.load(name)
+    deployment = Deployment(
+        service=loaded.service,
+        stage=loaded.project.stage,
+        project=loaded.project,
+        app=loaded.app,
+        settings=loaded.project.provider_settings(name, provider.settings_model),
+    )
+    return Placement(name=name, provider=provider, deployment=deployment)
+
+
+def check(placement: Placement) -> tuple[Problem, ...]:
+    """Return everything that keeps the service from running on the provider, and warnings; empty is well."""
+    from pys_multi_tools.check import check as problems_of
+
+    return tuple(problems_of(placement.deployment, placement.provider))
+
+
+def require(placement: Placement) -> tuple[Problem, ...]:
+    """Check, and return the warnings. Raises CheckError, with every problem, when there is an error."""
+    problems = check(placement)
+    if any(problem.severity == "error" for problem in problems):
+        raise CheckError(problems)
+    return problems
+
+
+def plan(placement: Placement) -> Plan:
+    """Return what a deploy would change, compared with what is live. Raises CheckError."""
+    require(placement)
+    return placement.provider.plan(placement.deployment)
+
+
+def render(placement: Placement) -> dict[str, str]:
+    """Return the native configuration, path → text, byte for byte as deploy submits it. Raises CheckError."""
+    require(placement)
+    return placement.provider.render(placement.deployment)
+
+
+def write(files: Mapping[str, str], folder: Path) -> tuple[Path, ...]:
+    """Write rendered files below ``folder`` and return their paths."""
+    written: list[Path] = []
+    for name, text in sorted(files.items()):
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise RenderError("would be written outside of the folder", where=name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+        written.append(path)
+    return tuple(written)
+
+
+def bundle(placement: Placement, progress: OnProgress = _ignore) -> Bundle:
+    """Build what is uploaded, and import it once as the target would. Raises CheckError and BundleError."""
+    from pys_multi_tools.bundle import build
+
+    require(placement)
+    deployment = placement.deployment
+    target = placement.provider.target(deployment)
+    return build(deployment.project, deployment.app, deployment.service, target, progress=progress)
+
+
+def deploy(
+    placement: Placement,
+    progress: OnProgress = _ignore,
+    *,
+    plan: Plan | None = None,
+    bundle: Bundle | None = None,
+) -> Deployed:
+    """Bring the service to the provider and return once the new build serves.
+
+    plan, bundle: what ``plan`` and ``bundle`` returned before; each is made anew when it is not given.
+    Safe to repeat after any interruption.
+    Raises CheckError, BundleError, ProviderError; DeployError when what serves is not what was deployed.
+    """
+    if plan is None:
+        progress(Progress(step="plan"))
+        plan = _plan_of(placement)
+    if bundle is None:
+        bundle = _bundle_of(placement, progress)
+    outputs = placement.provider.deploy(plan, bundle, progress)
+    progress(Progress(step="verify"))
+    status = placement.provider.status(placement.deployment)
+    _verify(placement, bundle, status)
+    return Deployed(plan=plan, bundle=bundle, outputs=outputs, status=status)
+
+
+# deploy's own parameters bear the names of these two steps.
+_plan_of, _bundle_of = plan, bundle
+
+
+def _verify(placement: Placement, bundle: Bundle, status: Status) -> None:
+    served = {function.name: function for function in status.functions}
+    wrong: list[str] = []
+    for function in placement.deployment.service.functions:
+        wanted = bundle.artefacts[function.name].build_id
+        live = served.get(function.name)
+        if live is None or live.build_id != wanted:
+            found = live.build_id or live.state if live else "nothing"
+            wrong.append(f"{function.name} serves {found}, not {wanted}")
+    if wrong:
+        where = f"{placement.name}, stage {placement.deployment.stage}"
+        hint = "run status and logs to see why; deploy again to converge"
+        raise DeployError(f"the new build is not serving: {'; '.join(wrong)}", where=where, hint=hint)
+
+
+def status(placement: Placement) -> Status:
+    """Return what is live: functions, instances, queues and builds."""
+    return placement.provider.status(placement.deployment)
+
+
+def logs(
+    placement: Placement, *, function: str | None = None, since: float | None = None, follow: bool = False
+) -> Iterator[LogRecord]:
+    """Give the log records of all functions, or of one, in order of time.
+
+    since: seconds since the epoch. follow: go on with what is logged from now on.
+    """
+    if function is not None:
+        _check_function(placement.deployment.service, function)
+    return placement.provider.logs(placement.deployment, function=function, since=since, follow=follow)
+
+
+def metrics(placement: Placement, *, since: float | None = None) -> Metrics:
+    """Return counts and latencies since a time (seconds since the epoch; None is the provider's default)."""
+    return placement.provider.metrics(placement.deployment, since=since)
+
+
+def invoke(placement: Placement, invocation: Invocation) -> InvocationResult:
+    """Make one HTTP call or hand one event to a trigger, and return what came back.
+
+    A trigger may be named by its id ("worker:ship") or by the part after the colon where that is unique.
+    """
+    service = placement.deployment.service
+    if invocation.function is not None:
+        _check_function(service, invocation.function)
+    if invocation.trigger is not None:
+        invocation = replace(invocation, trigger=_trigger_id(service, invocation.trigger))
+    return placement.provider.invoke(placement.deployment, invocation)
+
+
+def rollback(placement: Placement, build_id: str | None = None, progress: OnProgress = _ignore) -> Outputs:
+    """Return to a former build: the one before the present one when none is named. Raises ProviderError."""
+    if "rollback" not in placement.provider.capabilities.features:
+        hint = "check out the former version of the code and deploy it"
+        raise ProviderError("cannot roll back", where=f"provider {placement.name}", hint=hint)
+    return placement.provider.rollback(placement.deployment, build_id, progress)
+
+
+def destroy(placement: Placement, *, delete_data: bool = False, progress: OnProgress = _ignore) -> None:
+    """Remove all that deploy made. delete_data: what holds data too, else that stays."""
+    placement.provider.destroy(placement.deployment, delete_data=delete_data, progress=progress)
+
+
+def providers() -> tuple[ProviderInfo, ...]:
+    """Return every installed provider with what it can do, or why it does not load."""
+    found: list[ProviderInfo] = []
+    for name, entry in providers_.installed().items():
+        distribution = entry.dist.name if entry.dist else ""
+        version = entry.dist.version if entry.dist else ""
+        info = ProviderInfo(name=name, distribution=distribution, version=version)
+        try:
+            capabilities = providers_.load(name).capabilities
+        except ProviderError as exc:
+            found.append(replace(info, error=exc.what))
+            continue
+        found.append(
+            replace(
+                info,
+                triggers=tuple(sorted(capabilities.triggers)),
+                resources=tuple(sorted(capabilities.resources)),
+                features=tuple(sorted(capabilities.features)),
+            )
+        )
+    return tuple(found)
+
+
+def doctor(
+    root: str | Path = ".",
+    stage: str | None = None,
+    env: Mapping[str, str] = os.environ,
+    clouds: Sequence[str] = (),
+) -> tuple[Finding, ...]:
+    """Look at this machine, the project and each provider, and return what is right and what to do else."""
+    findings = [_python(), _uv()]
+    loaded: Loaded | None = None
+    try:
+        loaded = load(root, stage, env)
+        text = f"{loaded.app} defines {len(loaded.service.functions)} functions, stage {loaded.project.stage}"
+        findings.append(Finding(subject="project", ok=True, text=text))
+    except ToolError as exc:
+        findings.append(_failed("project", exc))
+    names = clouds or (loaded.project.settings.cloud if loaded else tuple(providers_.installed()))
+    for name in dict.fromkeys(names):
+        try:
+            if loaded:
+                placement = _placement(loaded, name)
+                findings += placement.provider.doctor(placement.deployment)
+            else:
+                findings += providers_.load(name).doctor(None)
+        except ToolError as exc:
+            findings.append(_failed(name, exc))
+    return tuple(findings)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    supported = (3, 11) <= tuple(map(int, version.split(".")[:2])) <= (3, 14)
+    hint = "" if supported else "use Python 3.11 to 3.14"
+    return Finding(subject="python", ok=supported, text=f"{platform.python_implementation()} {version}", hint=hint)
+
+
+def _uv() -> Finding:
+    try:
+        from uv import find_uv_bin
+
+        return Finding(subject="uv", ok=True, text=find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        found = shutil.which("uv")
+        hint = "" if found else "pip install uv: it installs the dependencies of a bundle"
+        return Finding(subject="uv", ok=found is not None, text=found or "not found", hint=hint)
+
+
+def _failed(subject: str, exc: ToolError) -> Finding:
+    text = f"{exc.where}: {exc.what}" if exc.where else exc.what
+    return Finding(subject=subject, ok=False, text=text, hint=exc.hint)
+
+
+def _check_function(service: Service, name: str) -> None:
+    names = [function.name for function in service.functions]
+    if name not in names:
+        raise ToolError(f"there is no function '{name}'", where=service.name, hint=did_you_mean(name, names))
+
+
+def _trigger_id(service: Service, name: str) -> str:
+    ids = [trigger.id for function in service.functions for trigger in function.triggers]
+    matching = [id_ for id_ in ids if name in (id_, id_.partition(":")[2])]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise ToolError(f"'{name}' names several triggers", where=service.name, hint=f"say {' or '.join(matching)}")
+    raise ToolError(f"there is no trigger '{name}'", where=service.name, hint=did_you_mean(name, ids))
