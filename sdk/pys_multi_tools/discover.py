@@ -8,6 +8,7 @@ again; ``load`` keeps them until the next load.
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import importlib
 import linecache
@@ -26,10 +27,13 @@ from pys_multi_tools.suggest import did_you_mean
 if TYPE_CHECKING:
     from pys_multi.app import App
 
+Modules = dict[str, ModuleType]
+
 # sys.path and sys.modules belong to one project at a time.
 _LOCK = threading.RLock()
 _ACTIVE: list[Path] = []
 _KEPT = contextlib.ExitStack()
+atexit.register(_KEPT.close)
 _OWN_PACKAGES = ("pys_multi", "pys_multi_tools", "pys_multi_providers", "pys_multi_templates")
 _OWN_CODE = tuple(str(Path(__file__).parents[1] / name) + os.sep for name in _OWN_PACKAGES)
 _NOT_SEARCHED = ("tests", "test", "docs", "examples", "node_modules", "build", "dist", "venv")
@@ -42,16 +46,20 @@ def import_roots(root: Path) -> tuple[Path, ...]:
 
 
 @contextlib.contextmanager
-def importable(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+def importable(
+    root: Path, environment: Mapping[str, str] | None = None, modules: Modules | None = None
+) -> Iterator[Modules]:
     """Make the modules of the project in ``root`` importable inside a ``with`` block.
 
     After it sys.path, sys.modules and the environment are as they were. Blocks of one root may be nested;
     another thread waits.
 
     environment: variables that are set inside the block, beside those of the process.
+    modules: what an earlier block gave, so that this one goes on with those modules instead of fresh ones.
+    Gives the project's own modules by name; complete after the block.
     """
-    with _LOCK, _swapped_in(root.resolve(), environment or {}):
-        yield
+    with _LOCK, _swapped_in(root.resolve(), environment or {}, modules or {}) as own:
+        yield own
 
 
 def find_app(root: Path) -> str:
@@ -95,32 +103,34 @@ def load(reference: str, root: Path, environment: Mapping[str, str] | None = Non
     """Return the App at ``reference`` and keep the project's modules importable until the next ``load``."""
     with _LOCK:
         _KEPT.close()
-        _KEPT.enter_context(_swapped_in(root.resolve(), environment or {}))
+        _KEPT.enter_context(_swapped_in(root.resolve(), environment or {}, {}))
         return import_app(reference, root)
 
 
 @contextlib.contextmanager
-def _swapped_in(root: Path, environment: Mapping[str, str]) -> Iterator[None]:
+def _swapped_in(root: Path, environment: Mapping[str, str], modules: Modules) -> Iterator[Modules]:
     if _ACTIVE and _ACTIVE[-1] == root:
         with _set(os.environ, environment):
-            yield
+            yield dict(modules)
         return
     roots = [str(folder) for folder in import_roots(root)]
     path_before, modules_before = list(sys.path), dict(sys.modules)
+    own = dict(modules)
     for name in _shadowing(roots):
         del sys.modules[name]
+    sys.modules.update(own)
     sys.path[:0] = roots
     importlib.invalidate_caches()
     _ACTIVE.append(root)
     try:
         with _set(os.environ, environment):
-            yield
+            yield own
     finally:
         _ACTIVE.remove(root)
         sys.path[:] = path_before
         for name, module in list(sys.modules.items()):
             if modules_before.get(name) is not module and _is_below(module, roots):
-                del sys.modules[name]
+                own[name] = sys.modules.pop(name)
         sys.modules.update({**modules_before, **sys.modules})
 
 

@@ -20,6 +20,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,17 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A service at one stage of a project. app: "module:attribute" that it was imported from."""
+    """A service at one stage of a project.
+
+    app: what the user defined; reference: the "module:attribute" it was imported from; modules: the project's
+    own modules, which are importable only while a step needs them.
+    """
 
     project: Project
-    app: str
+    reference: str
+    app: App
     service: Service
+    modules: discover.Modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,7 @@ class Placement:
 
     name: str
     provider: Provider
+    loaded: Loaded
     deployment: Deployment
 
 
@@ -110,28 +118,24 @@ def load(
     Raises SettingsError, and DiscoveryError with the user's own traceback.
     """
     project = Project.load(root, stage, env, flags)
-    with discover.importable(project.root, project.settings.environment):
-        reference, app = _app_of(project)
-        return Loaded(project=project, app=reference, service=_service(app, reference))
+    with discover.importable(project.root, project.settings.environment) as modules:
+        reference = project.settings.app or discover.find_app(project.root)
+        app = discover.import_app(reference, project.root)
+        service = _service(app, reference)
+    return Loaded(project=project, reference=reference, app=app, service=service, modules=modules)
 
 
-def openapi(
-    root: str | Path = ".",
-    stage: str | None = None,
-    env: Mapping[str, str] = os.environ,
-    flags: Mapping[str, object] | None = None,
-) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the project's routes; the arguments are those of ``load``."""
+def openapi(loaded: Loaded) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the service's routes."""
     from pys_multi_tools.openapi import openapi as document_of
 
-    project = Project.load(root, stage, env, flags)
-    with discover.importable(project.root, project.settings.environment):
-        return document_of(_app_of(project)[1])
+    with _modules_of(loaded):
+        return document_of(loaded.app)
 
 
-def _app_of(project: Project) -> tuple[str, App]:
-    reference = project.settings.app or discover.find_app(project.root)
-    return reference, discover.import_app(reference, project.root)
+def _modules_of(loaded: Loaded) -> AbstractContextManager[object]:
+    """Makes the project's modules importable again: types of handlers are looked up in them."""
+    return discover.importable(loaded.project.root, loaded.project.settings.environment, loaded.modules)
 
 
 def _service(app: App, reference: str) -> Service:
@@ -155,17 +159,19 @@ def _placement(loaded: Loaded, name: str) -> Placement:
         service=loaded.service,
         stage=loaded.project.stage,
         project=loaded.project,
-        app=loaded.app,
+        app=loaded.reference,
         settings=loaded.project.provider_settings(name, provider.settings_model),
     )
-    return Placement(name=name, provider=provider, deployment=deployment)
+    return Placement(name=name, provider=provider, loaded=loaded, deployment=deployment)
 
 
 def check(placement: Placement) -> tuple[Problem, ...]:
     """Return everything that keeps the service from running on the provider, and warnings; empty is well."""
     from pys_multi_tools.check import check as problems_of
 
-    return tuple(problems_of(placement.deployment, placement.provider))
+    loaded = placement.loaded
+    with _modules_of(loaded):
+        return tuple(problems_of(loaded.app, placement.deployment, placement.provider, providers_.installed()))
 
 
 def require(placement: Placement) -> tuple[Problem, ...]:
@@ -337,7 +343,7 @@ def doctor(
     loaded: Loaded | None = None
     try:
         loaded = load(root, stage, env)
-        text = f"{loaded.app} defines {len(loaded.service.functions)} functions, stage {loaded.project.stage}"
+        text = f"{loaded.reference} defines {len(loaded.service.functions)} functions, stage {loaded.project.stage}"
         findings.append(Finding(subject="project", ok=True, text=text))
     except ToolError as exc:
         findings.append(_failed("project", exc))

@@ -160,6 +160,17 @@ def test_path_modules_and_environment_are_as_before(tmp_path: Path, monkeypatch:
     assert "ONLY_INSIDE" not in os.environ
 
 
+def test_a_later_block_goes_on_with_the_modules_of_an_earlier_one(tmp_path: Path) -> None:
+    project(tmp_path, store__app_py="from pys_multi import App\napp = App('one')\nclass Item: ...\n")
+    with discover.importable(tmp_path) as modules:
+        app = discover.import_app("store.app:app", tmp_path)
+    assert "store.app" not in sys.modules
+    with discover.importable(tmp_path, modules=modules):
+        assert sys.modules["store.app"].app is app
+        assert discover.import_app("store.app:app", tmp_path) is app
+    assert "store.app" not in sys.modules
+
+
 def test_a_project_cannot_displace_the_standard_library_or_this_package(tmp_path: Path) -> None:
     import json
 
