@@ -9,13 +9,17 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from pys_multi_tools.errors import ProviderError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from socket import socket
+
     from pydantic import BaseModel
 
+    from pys_multi.app import App
     from pys_multi_tools.bundle import Bundle
     from pys_multi_tools.deployment import (
         Capabilities,
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
         Progress,
         Status,
     )
+    from pys_multi_tools.project import Project
     from pys_multi_tools.target import Target
 
 GROUP = "pys_multi.providers"
@@ -81,6 +86,26 @@ class Provider(Protocol):
 
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         """Whether credentials, versions and endpoints are as they must be."""
+
+
+@runtime_checkable
+class Embedded(Protocol):
+    """What a provider adds when it can run a service inside the calling process, for `pys-multi dev`."""
+
+    def serve(
+        self,
+        app: App,
+        project: Project,
+        listener: socket,
+        *,
+        state: Path,
+        on_call: Callable[[str, str, int, float], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        """Serves HTTP on the listener and every trigger, until SIGTERM; state is kept in a folder.
+
+        on_call is told of every finished call: function, what was called, status, seconds.
+        """
 
 
 #: What to install for a provider that is not there.

@@ -1,0 +1,127 @@
+"""The whole service in this one process: HTTP on a socket, and every trigger live.
+
+What `pys-multi dev` runs. Nothing is supervised here: no timeout ends a handler (there may be a debugger in
+it) and nothing is restarted; `deploy --cloud local` does that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from pys_multi.runtime import Runtime
+from pys_multi_providers.local.buckets import PresignedBuckets
+from pys_multi_providers.local.front import Front
+from pys_multi_providers.local.pump import Pump
+from pys_multi_providers.local.resources import LocalBackend
+from pys_multi_providers.local.store import Store
+
+if TYPE_CHECKING:
+    from pys_multi.app import App
+    from pys_multi.http import Request, Response
+    from pys_multi.model import Service
+
+#: Sync handlers that run at the same time.
+_THREADS = 40
+
+#: Told of every finished call: function, what was called, status, and seconds.
+OnCall = Callable[[str, str, int, float], None]
+
+
+def serve(
+    app: App,
+    listener: socket.socket,
+    *,
+    directory: Path,
+    stage: str,
+    secrets: Mapping[str, str],
+    on_call: OnCall,
+    on_ready: Callable[[], None],
+) -> None:
+    """Serves until SIGINT or SIGTERM, then finishes what runs. The listener is bound already.
+
+    directory: where queues, tables, buckets and schedules are kept.
+    Raises what the start of a mounted application raises.
+    """
+    service = app.service()
+    host, port = listener.getsockname()[:2]
+    store = Store(directory)
+    store.apply(service)
+    backend = LocalBackend(store, buckets=directory / "buckets", base_url=f"http://{host}:{port}", secrets=secrets)
+    runtime = Runtime(app, stage=stage, build_id="dev", connect=lambda: backend)
+    runtime.start()
+    config = uvicorn.Config(
+        front := Front(),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    target = _InProcess(runtime, service, on_call)
+    front.serve(service, target, PresignedBuckets(backend))
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(uvicorn.Server(config), listener, Pump(store, service, target.capacity), on_ready))
+    finally:
+        runtime.stop()
+        store.close()
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, pump: Pump, on_ready: Callable[[], None]) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    await pump.start()
+    on_ready()
+    try:
+        await server.serve(sockets=[listener])
+        await pump.drain(5.0)
+    finally:
+        await pump.close()
+
+
+class _InProcess:
+    """One runtime as the target of the front and of the pump."""
+
+    def __init__(self, runtime: Runtime, service: Service, on_call: OnCall) -> None:
+        self._runtime = runtime
+        self._on_call = on_call
+        self._places = {f.name: asyncio.Semaphore(max(f.concurrency, 1)) for f in service.functions}
+
+    async def http(self, function: str, request: Request) -> Response:
+        started = perf_counter()
+        method, path = request.method, request.path
+        response = await self._runtime.http_async(request)
+        self._on_call(function, f"{method} {path}", response.status, perf_counter() - started)
+        return response
+
+    def health(self) -> dict[str, Any]:
+        return {**self._runtime.health(), "functions": {name: {"status": "ok"} for name in self._places}}
+
+    @asynccontextmanager
+    async def capacity(self, function: str) -> AsyncIterator[Callable[[str, str, Any], Any]]:
+        async with self._places[function]:
+
+            async def invoke(trigger: str, kind: str, payload: Any) -> dict[str, str]:
+                started = perf_counter()
+                failures: dict[str, str] = {}
+                status = 500
+                try:
+                    if kind == "messages":
+                        failed = await asyncio.to_thread(self._runtime.messages, trigger, payload)
+                        failures = {failure.id: failure.error for failure in failed}
+                    else:
+                        await asyncio.to_thread(self._runtime.event, trigger, payload)
+                    status = 500 if failures else 200
+                finally:
+                    self._on_call(function, trigger, status, perf_counter() - started)
+                return failures
+
+            yield invoke

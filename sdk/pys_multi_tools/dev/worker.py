@@ -1,0 +1,85 @@
+"""A worker: the user's module imported once, and served until the next edit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pys_multi_tools import discover
+from pys_multi_tools.errors import ToolError
+
+if TYPE_CHECKING:
+    from pys_multi_tools.project import Project
+    from pys_multi_tools.provider import Embedded
+
+_PAGE = "The service does not start. It will be tried again when a file changes.\n\n"
+
+
+def serve(
+    project: Project,
+    reference: str | None,
+    provider: Embedded,
+    listener: socket.socket,
+    state: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Imports the App and serves it on the listener until SIGTERM; serves the error where it does not start."""
+    started = time.perf_counter()
+    os.environ.update(environment_of(project))
+    say_now = _with_time(say)
+
+    def ready() -> None:
+        say_now(f"serving {app.name} ({(time.perf_counter() - started) * 1000:.0f} ms)")
+
+    def called(function: str, what: str, status: int, seconds: float) -> None:
+        say_now(f"{status} {what}  {seconds * 1000:.1f} ms  {function}")
+
+    try:
+        with discover.importable(project.root):
+            found = reference or project.settings.app or discover.find_app(project.root)
+            app = discover.import_app(found, project.root)
+            os.environ.update({k: v for f in app.functions.values() for k, v in f.environment.items()})
+            provider.serve(app, project, listener, state=state, on_call=called, on_ready=ready)
+    except ToolError as error:
+        _serve_error(str(error), listener, say)
+    except Exception:
+        import traceback
+
+        _serve_error(traceback.format_exc(), listener, say)
+
+
+def environment_of(project: Project) -> Mapping[str, str]:
+    """Variables for the service: those of ``.env``, which is read in development only, then those of the settings."""
+    from dotenv import dotenv_values
+
+    values = {k: v for k, v in dotenv_values(project.root / ".env").items() if v is not None}
+    return {**values, **project.settings.environment, "PYS_MULTI_STAGE": project.stage}
+
+
+def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda line: say(f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def _serve_error(text: str, listener: socket.socket, say: Callable[[str], None]) -> None:
+    """Answers every request with what went wrong."""
+    import asyncio
+
+    import uvicorn
+
+    say(text.rstrip())
+    page = (_PAGE + text).encode()
+
+    async def show(scope: Mapping[str, object], receive: Callable[[], object], send: Callable[..., object]) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(page)).encode())]
+            await send({"type": "http.response.start", "status": 500, "headers": headers})  # type: ignore[misc]
+            await send({"type": "http.response.body", "body": page})  # type: ignore[misc]
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    config = uvicorn.Config(show, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1)  # type: ignore[arg-type]
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
