@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pys_multi.errors import PysMultiError
 from pys_multi_tools.errors import DiscoveryError
 from pys_multi_tools.suggest import did_you_mean
 
@@ -154,7 +155,8 @@ def _import_error(name: str, root: Path, exc: BaseException) -> DiscoveryError:
     """Build the error with the user's traceback, without the frames of this package and of importlib."""
     linecache.checkcache()
     shown = traceback.TracebackException.from_exception(exc)
-    _cut_own_frames(shown)
+    # What the SDK says about a definition is said about the user's line; its other errors are its own.
+    _cut_own_frames(shown, _OWN_CODE if isinstance(exc, PysMultiError) else _OWN_CODE[1:])
     where = name
     for frame in shown.stack:
         if Path(frame.filename).is_relative_to(root):
@@ -168,16 +170,13 @@ def _import_error(name: str, root: Path, exc: BaseException) -> DiscoveryError:
     return DiscoveryError(what, where=where, hint=hint, detail="".join(shown.format()).rstrip())
 
 
-def _cut_own_frames(shown: traceback.TracebackException) -> None:
-    frames = [
-        frame
-        for frame in shown.stack
-        if not frame.filename.startswith((*_OWN_CODE, "<frozen importlib", importlib.__file__ or "<importlib>"))
-    ]
+def _cut_own_frames(shown: traceback.TracebackException, own_code: tuple[str, ...]) -> None:
+    cut = (*own_code, "<frozen importlib", str(importlib.__file__))
+    frames = [frame for frame in shown.stack if not frame.filename.startswith(cut)]
     shown.stack = traceback.StackSummary.from_list(frames)
     for chained in (shown.__cause__, shown.__context__):
         if chained is not None:
-            _cut_own_frames(chained)
+            _cut_own_frames(chained, own_code)
 
 
 def _app_at(module: ModuleType, attribute: str, reference: str) -> App:

@@ -34,7 +34,7 @@ from pys_multi_tools.toml_file import TomlFile
 
 ENV_PREFIX = "PYS_MULTI_"
 # What the tools themselves set for an instance or read elsewhere: no settings, and no typos of one either.
-_NOT_SETTINGS = ("FUNCTION", "STATE_DIR", "BUILD_ID")
+_NOT_SETTINGS = ("FUNCTION", "STATE_DIR", "CACHE_DIR", "BUILD_ID")
 
 
 @dataclass(frozen=True)

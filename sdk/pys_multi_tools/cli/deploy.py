@@ -1,0 +1,192 @@
+"""plan, render, bundle, deploy, rollback, destroy: from the service to what serves, and back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pys_multi_tools.cli import options
+from pys_multi_tools.cli.output import (
+    confirm,
+    paint,
+    plain,
+    print_json,
+    print_table,
+    progress_shown,
+    say,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from pys_multi_tools.deployment import Outputs, Plan
+    from pys_multi_tools.pipeline import Placement
+
+app = typer.Typer(rich_markup_mode=None)
+
+_SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "replace": ("±", "yellow"), "delete": ("-", "red")}
+
+
+@app.command()
+def plan(
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    as_json: options.Json = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 3 when there are changes.")
+    ] = False,
+) -> int:
+    """Show what a deploy would change, and why."""
+    from pys_multi_tools import pipeline
+
+    plans = {placement.name: pipeline.plan(placement) for placement in options.place(folder, stage, cloud)}
+    if as_json:
+        print_json({"plans": [_plan_json(name, plan) for name, plan in plans.items()]})
+    else:
+        for name, plan in plans.items():
+            _print_plan(name, plan)
+    return 3 if detailed_exitcode and any(plan.pending for plan in plans.values()) else 0
+
+
+@app.command()
+def render(
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write to. Default: .pys-multi/render.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Write the native configuration for review, byte for byte as deploy submits it."""
+    from pys_multi_tools import pipeline
+
+    for placement in options.place(folder, stage, cloud):
+        loaded = placement.loaded
+        base = output if output is not None else loaded.project.root / ".pys-multi" / "render"
+        into = base / placement.name / loaded.project.stage
+        for path in pipeline.write(pipeline.render(placement), into):
+            print(shown(path))
+
+
+@app.command()
+def deploy(
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Bring the service to each cloud and return once the new build serves.
+
+    Everything is checked, planned and built before the first cloud is touched. Asks before something is deleted
+    or replaced.
+    """
+    from pys_multi_tools import pipeline
+
+    placements = options.place(folder, stage, cloud)
+    with progress_shown() as progress:
+        prepared = [(place, pipeline.plan(place), pipeline.bundle(place, progress)) for place in placements]
+    _confirm_losses([(place, plan) for place, plan, _ in prepared], yes)
+    outputs: list[Outputs] = []
+    for placement, plan, bundle in prepared:
+        with progress_shown() as progress:
+            deployed = pipeline.deploy(placement, progress, plan=plan, bundle=bundle)
+        outputs.append(deployed.outputs)
+        if not as_json:
+            _print_outputs(placement, deployed.outputs)
+    if as_json:
+        print_json({"outputs": plain(outputs)})
+
+
+@app.command()
+def rollback(
+    build_id: Annotated[
+        str | None, typer.Argument(help="Build to return to. Default: the former one.", metavar="[BUILD]")
+    ] = None,
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    as_json: options.Json = False,
+) -> None:
+    """Return to a former build; `status` lists them."""
+    from pys_multi_tools import pipeline
+
+    outputs: list[Outputs] = []
+    for placement in options.place(folder, stage, cloud):
+        with progress_shown() as progress:
+            outputs.append(pipeline.rollback(placement, build_id, progress))
+        if not as_json:
+            _print_outputs(placement, outputs[-1])
+    if as_json:
+        print_json({"outputs": plain(outputs)})
+
+
+@app.command()
+def destroy(
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Delete queues, tables and buckets with what is in them, too.")
+    ] = False,
+    yes: options.Yes = False,
+) -> None:
+    """Remove all that deploy made; what holds data stays without --delete-data."""
+    from pys_multi_tools import pipeline
+
+    placements = options.place(folder, stage, cloud)
+    for placement in placements:
+        deployment = placement.deployment
+        data = " and all of its data" if delete_data else ""
+        confirm(f"destroy {deployment.service.name}, stage {deployment.stage}, on {placement.name}{data}?", yes)
+    for placement in placements:
+        with progress_shown() as progress:
+            pipeline.destroy(placement, delete_data=delete_data, progress=progress)
+        say(f"{placement.deployment.service.name} is gone from {placement.name}, stage {placement.deployment.stage}")
+
+
+def _confirm_losses(plans: list[tuple[Placement, Plan]], yes: bool) -> None:
+    for placement, plan in plans:
+        losses = [change for change in plan.pending if change.action in ("delete", "replace")]
+        if losses:
+            _print_plan(placement.name, plan, stream_is_data=False)
+            names = ", ".join(f"{change.kind} {change.name}" for change in losses)
+            confirm(f"deploy to {placement.name} deletes or replaces {names}: go on?", yes)
+
+
+def _print_plan(name: str, plan: Plan, stream_is_data: bool = True) -> None:
+    stream = sys.stdout if stream_is_data else sys.stderr
+    counts: dict[str, int] = {}
+    for change in plan.changes:
+        counts[change.action] = counts.get(change.action, 0) + 1
+        if change.action == "unchanged":
+            continue
+        sign, colour = _SIGNS[change.action]
+        marks = " [public]" if change.public else ""
+        marks += " [loses data]" if change.data else ""
+        reason = f"  ({change.reason})" if change.reason else ""
+        line = f"{paint(f'{sign} {change.action}', colour, stream)} {change.kind} {change.name}{marks}{reason}"
+        print(line, file=stream)
+        for key, before, after in change.properties:
+            print(f"    {key}: {before!r} → {after!r}", file=stream)
+    stage = plan.deployment.stage
+    total = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing"
+    say(f"{name}, stage {stage}: {total}")
+
+
+def _plan_json(name: str, plan: Plan) -> dict[str, object]:
+    service = plan.deployment.service.name
+    return {"cloud": name, "service": service, "stage": plan.deployment.stage, "changes": plain(plan.changes)}
+
+
+def _print_outputs(placement: Placement, outputs: Outputs) -> None:
+    builds = ", ".join(sorted(set(outputs.build_ids.values())))
+    say(f"{outputs.service} serves on {placement.name}, stage {outputs.stage}, build {builds}")
+    rows = [("url", outputs.url)] if outputs.url else []
+    rows += sorted(outputs.values.items())
+    if rows:
+        print_table(("output", "value"), rows)

@@ -1,0 +1,62 @@
+"""The options that several commands share, and what each command starts with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pys_multi_tools.pipeline import Loaded, Placement
+
+
+def _installed_clouds(incomplete: str) -> list[str]:
+    from pys_multi_tools.provider import installed
+
+    return [name for name in installed() if name.startswith(incomplete)]
+
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--project", "-C", help="Project folder. Default: the nearest one from here upwards.", metavar="DIR"),
+]
+Stage = Annotated[str | None, typer.Option("--stage", "-s", help="Stage, such as dev or prod.", metavar="NAME")]
+Clouds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cloud",
+        "-c",
+        help="Provider; may be repeated. Default: those of the settings.",
+        metavar="NAME",
+        autocompletion=_installed_clouds,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def root_of(folder: Path | None) -> Path:
+    """Return the project folder that a command is about."""
+    from pys_multi_tools.project import find_root
+
+    return folder if folder is not None else find_root()
+
+
+def load(folder: Path | None, stage: str | None, flags: Mapping[str, object] | None = None) -> Loaded:
+    """Load the service of a command, and say on stderr what the settings have to say."""
+    from pys_multi_tools import pipeline
+
+    loaded = pipeline.load(root_of(folder), stage, flags=flags)
+    for notice in loaded.project.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    return loaded
+
+
+def place(folder: Path | None, stage: str | None, clouds: list[str] | None) -> tuple[Placement, ...]:
+    """Load the service of a command and place it on its providers."""
+    from pys_multi_tools import pipeline
+
+    return pipeline.place(load(folder, stage), clouds or ())
