@@ -186,8 +186,9 @@ def _converter(kind: type) -> Callable[[Any], object]:
         names = tuple(field.name for field in fields(kind))
         return lambda value: {name: getattr(value, name) for name in names}
     if hasattr(kind, "__attrs_attrs__"):
-        names = tuple(attribute.name for attribute in kind.__attrs_attrs__)
-        return lambda value: {name: getattr(value, name) for name in names}
+        # The alias is what its __init__ and so the decoder calls it: `_size` of a class is `size` outside.
+        keys = tuple((attribute.alias, attribute.name) for attribute in kind.__attrs_attrs__)
+        return lambda value: {alias: getattr(value, name) for alias, name in keys}
     for base in kind.__mro__:
         convert = _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
         if convert is not None:

@@ -68,6 +68,7 @@ class Shape:
     file        the class of an uploaded file
 
     name: how the type is called in messages and schemas, empty for what has no name of its own.
+    origin: equal for two shapes of the same named type.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Shape:
         "kind",
         "library",
         "name",
+        "origin",
         "type",
     )
     #: Stands for "no default".
@@ -88,6 +90,7 @@ class Shape:
         self.kind = kind
         self.type = type
         self.name = name
+        self.origin: object = type
         self.items = list(items)
         self.fields: list[Field] = []
         self.choices: list[tuple[Any, Any]] = []
@@ -305,7 +308,9 @@ class _Reader:
         shape = self.known.get(key)
         if shape is not None:
             return shape
-        shape = self.known[key] = Shape("placeholder", a, a.__name__)
+        name = "_".join([a.__name__, *(part.name or getattr(part.type, "__name__", part.kind) for part in given)])
+        shape = self.known[key] = Shape("placeholder", a, name)
+        shape.origin = (a, name)
         parameters = getattr(a, "__type_params__", ()) or getattr(a, "__parameters__", ())
         module = sys.modules.get(a.__module__)
         names = {**(vars(module) if module is not None else {}), a.__name__: a}
@@ -316,6 +321,8 @@ class _Reader:
             if value is shape:
                 raise DefinitionError(f"the alias {a.__name__} stands for itself")
             shape.become(value)
+            if not value.name:
+                shape.name, shape.origin = name, (a, name)
         elif issubclass(a, tuple):
             shape.kind = "tuple"
             shape.fields = self._tuple_fields(a, inner)

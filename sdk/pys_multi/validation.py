@@ -218,7 +218,7 @@ class _Compiler:
             return self.text_union(members)
         decoders = {id(member): self.compile(member) for member in members}
         objects = [member for member in members if member.kind == "object"]
-        tag = _tag(objects)
+        tag = tag_of(objects)
         if tag:
             choose = self.tagged_union(tag, objects)
             decoders.update((id(member), choose) for member in objects)
@@ -235,7 +235,8 @@ class _Compiler:
             if kind in (int, float):  # 1.0 stays a float in `int | float`
                 fitting.sort(key=lambda member: member.type is not kind)
             table[kind] = [decoders[id(member)] for member in fitting]
-        everything = list(decoders.values())
+        # For a value that no member could be made of: null is what its message names last.
+        everything = [decoders[id(member)] for member in sorted(members, key=lambda m: m.type is type(None))]
 
         def decode(value: Any) -> Any:
             options = table.get(type(value)) or everything
@@ -390,7 +391,7 @@ def _tags(shape: Shape, key: str) -> list[str]:
     return []
 
 
-def _tag(objects: list[Shape]) -> str:
+def tag_of(objects: list[Shape]) -> str:
     """The field that tells these objects apart: a string Literal in each, with no string in two of them."""
     if len(objects) < 2:
         return ""
