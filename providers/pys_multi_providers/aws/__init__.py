@@ -1,0 +1,1 @@
+"""Amazon Web Services: one CloudFormation template, Lambda behind an HTTP API, boto3."""
