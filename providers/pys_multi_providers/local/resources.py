@@ -47,7 +47,7 @@ class LocalBackend:
         base_url: str = "",
         secrets: Mapping[str, str] | Callable[[str], str | None] | None = None,
     ) -> None:
-        self._store = store
+        self.store = store
         self._database = store.database
         self._buckets = buckets
         self._base_url = base_url
@@ -57,10 +57,10 @@ class LocalBackend:
     # ---- queues, topics, secrets
 
     def queue_send(self, queue: str, messages: list[Outgoing]) -> list[str]:
-        return self._store.send(queue, messages)
+        return self.store.send(queue, messages)
 
     def topic_publish(self, topic: str, message: Outgoing) -> str:
-        return self._store.publish(topic, message)
+        return self.store.publish(topic, message)
 
     def secret_value(self, secret: str) -> str:
         value = self._secret(secret)
@@ -83,13 +83,13 @@ class LocalBackend:
             former = _object(db, bucket, key)
             db.execute(
                 "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (bucket, key, path.name, len(data), etag, self._store.clock(), content_type, dumps(dict(metadata))),
+                (bucket, key, path.name, len(data), etag, self.store.clock(), content_type, dumps(dict(metadata))),
             )
-            told = self._store.notify(db, "created", bucket, key, {"size": len(data), "etag": etag})
+            told = self.store.notify(db, "created", bucket, key, {"size": len(data), "etag": etag})
         if former is not None:
             self._path(bucket, former[0]).unlink(missing_ok=True)
         if told:
-            self._store.ring()
+            self.store.ring()
         return etag
 
     def bucket_delete(self, bucket: str, key: str) -> None:
@@ -100,10 +100,10 @@ class LocalBackend:
                 return
             file, size, etag, _, _ = former
             db.execute("DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key))
-            told = self._store.notify(db, "deleted", bucket, key, {"size": size, "etag": etag})
+            told = self.store.notify(db, "deleted", bucket, key, {"size": size, "etag": etag})
         self._path(bucket, file).unlink(missing_ok=True)
         if told:
-            self._store.ring()
+            self.store.ring()
 
     def bucket_get(self, bucket: str, key: str) -> bytes:
         former = ""
@@ -165,7 +165,7 @@ class LocalBackend:
     def bucket_presign(self, bucket: str, key: str, method: str, expires: int) -> str:
         from urllib.parse import quote
 
-        until = int(self._store.clock()) + expires
+        until = int(self.store.clock()) + expires
         signature = self._signature(method, bucket, key, until)
         path = f"/.pys-multi/buckets/{quote(bucket, safe='')}/{quote(key, safe='/')}"
         return f"{self._base_url}{path}?method={method}&expires={until}&signature={signature}"
@@ -180,7 +180,7 @@ class LocalBackend:
         until = int(expires)
         wanted = self._signature("GET" if method == "HEAD" else method, bucket, key, until)
         # The comparison comes first, in constant time, so that an old URL is no help in guessing.
-        return compare_digest(wanted, signature) and self._store.clock() < until
+        return compare_digest(wanted, signature) and self.store.clock() < until
 
     def _signature(self, method: str, bucket: str, key: str, until: int) -> str:
         import hmac
