@@ -208,10 +208,9 @@ def write(files: Mapping[str, str], folder: Path) -> tuple[Path, ...]:
 
 
 def bundle(placement: Placement, progress: OnProgress = _ignore) -> Bundle:
-    """Build what is uploaded, and import it once as the target would. Raises CheckError and BundleError."""
+    """Build what is uploaded, and import it once as the target would. Raises BundleError."""
     from pys_multi_tools.bundle import build
 
-    require(placement)
     deployment = placement.deployment
     target = placement.provider.target(deployment)
     return build(deployment.project, deployment.app, deployment.service, target, progress=progress)
@@ -228,7 +227,7 @@ def deploy(
 
     plan, bundle: what ``plan`` and ``bundle`` returned before; each is made anew when it is not given.
     Safe to repeat after any interruption.
-    Raises CheckError, BundleError, ProviderError; DeployError when what serves is not what was deployed.
+    Raises CheckError, BundleError and ProviderError; DeployError when what serves is not what was deployed.
     """
     if plan is None:
         progress(Progress(step="plan"))
