@@ -74,7 +74,10 @@ class Headers:
 
 
 class Query:
-    """Query parameters, percent-decoded once; a repeated key keeps every value."""
+    """Query parameters, percent-decoded once; a repeated key keeps every value.
+
+    Raises HTTPError 400 for more than 1,000 of them.
+    """
 
     __slots__ = ("_pairs",)
 
@@ -82,7 +85,12 @@ class Query:
         if query_string:
             from urllib.parse import parse_qsl
 
-            self._pairs = parse_qsl(query_string, keep_blank_values=True, max_num_fields=1000)
+            try:
+                self._pairs = parse_qsl(query_string, keep_blank_values=True, max_num_fields=1000)
+            except ValueError:
+                from pys_multi.errors import HTTPError
+
+                raise HTTPError(400, "the query has more than 1,000 parameters") from None
         else:
             self._pairs = []
 
@@ -118,19 +126,6 @@ class Query:
 
     def __repr__(self) -> str:
         return f"Query({self._pairs!r})"
-
-
-def parse_cookies(header: str) -> dict[str, str]:
-    """A ``Cookie`` header (RFC 6265, section 4.2.1) as name → value; the first of a repeated name wins."""
-    cookies: dict[str, str] = {}
-    for part in header.split(";"):
-        name, sep, value = part.strip().partition("=")
-        if sep and name:
-            value = value.strip()
-            if len(value) >= 2 and value[0] == value[-1] == '"':
-                value = value[1:-1]
-            cookies.setdefault(name.strip(), value)
-    return cookies
 
 
 class Request:
@@ -209,6 +204,8 @@ class Request:
     def cookies(self) -> dict[str, str]:
         """The cookies the caller sent."""
         if self._cookies is None:
+            from pys_multi.cookies import parse_cookies
+
             self._cookies = parse_cookies("; ".join(self.headers.get_all("cookie")))
         return self._cookies
 
@@ -227,18 +224,22 @@ class Request:
         body = self._body
         if isinstance(body, str):
             return body
-        charset = "utf-8"
-        content_type = self.headers.get("content-type") or ""
-        if "charset=" in content_type.lower():
-            charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip().strip('"')
+        content_type = (self.headers.get("content-type") or "").lower()
+        charset = content_type.partition("charset=")[2].partition(";")[0].strip(" \t\"'") or "utf-8"
+        from codecs import lookup
+
         from pys_multi.errors import HTTPError
 
         try:
-            return body.decode(charset)
-        except UnicodeDecodeError:
+            charset = lookup(charset).name
+            # Python's codecs for itself (and one that is quadratic) are no charsets of the web.
+            if charset not in _NO_CHARSETS:
+                return body.decode(charset)
+        except UnicodeError:
             raise HTTPError(400, f"the body is not {charset} text") from None
-        except LookupError:
-            raise HTTPError(415, "the charset of the body is not known here") from None
+        except (LookupError, ValueError):
+            pass
+        raise HTTPError(415, "the charset of the body is not known here; send UTF-8")
 
     def json(self) -> object:
         """The body parsed as JSON. Raises HTTPError 400 where it is not JSON."""
@@ -285,17 +286,21 @@ class Request:
         return f"<Request {self.method} {self.path}>"
 
 
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_NO_CHARSETS = frozenset(("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"))
+#: Characters of a header or cookie name (RFC 9110, section 5.6.2).
+TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _checked_names: set[str] = set()
 
 
 def check_header(name: str, value: str) -> None:
     """Raises ValueError for a name or value that RFC 9110, section 5, does not allow (header injection)."""
     if name not in _checked_names:
-        if not name or not _TOKEN.issuperset(name):
+        if not isinstance(name, str) or not name or not TOKEN.issuperset(name):
             raise ValueError(f"{name!r} is not a header name")
         if len(_checked_names) < 1000:
             _checked_names.add(name)
+    if not isinstance(value, str):
+        raise ValueError(f"the value of header {name!r} is text, not {type(value).__name__}: write it as a str")
     if not (value.isascii() and value.isprintable()):
         for character in value:
             code = ord(character)
@@ -307,12 +312,19 @@ def check_header(name: str, value: str) -> None:
         raise ValueError(f"the value of header {name!r} begins or ends with white space")
 
 
+def check_status(status: int) -> None:
+    """Raises ValueError for what is no final status (RFC 9110, section 15)."""
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+        raise ValueError(f"{status!r} is not the status of a response: that is a number from 200 to 599")
+
+
 class Response:
     """An HTTP response.
 
     body: bytes, str (sent as UTF-8), None, or an iterable or async iterable of bytes or str, which is
     streamed where the provider can and joined where it cannot.
-    headers: a mapping, or (name, value) pairs where a name repeats.
+    headers: a mapping, or (name, value) pairs where a name repeats. content_type: unless the headers have one;
+    text/plain for a str. Raises TypeError and ValueError for what HTTP cannot carry.
     """
 
     __slots__ = ("body", "headers", "status")
@@ -325,22 +337,31 @@ class Response:
         headers: HeaderSource = (),
         content_type: str | None = None,
     ) -> None:
-        if not 100 <= status <= 999:
-            raise ValueError(f"{status} is not an HTTP status")
+        check_status(status)
         pairs: Iterable[tuple[str, str]] = headers.items() if hasattr(headers, "items") else headers
         self.headers: list[tuple[str, str]] = []
         for name, value in pairs:
             check_header(name, value)
             self.headers.append((name, value))
-        if content_type is not None:
+        self.status = status
+        self.body: bytes | Iterable[bytes | str] | AsyncIterable[bytes | str]
+        if body is None:
+            self.body = b""
+        elif isinstance(body, str):
+            self.body = body.encode()
+            content_type = content_type or "text/plain; charset=utf-8"
+        elif isinstance(body, bytes | bytearray | memoryview):
+            self.body = bytes(body)
+        elif hasattr(body, "keys") or not (hasattr(body, "__iter__") or hasattr(body, "__aiter__")):
+            raise TypeError(
+                f"the body of a response is bytes, str or an iterable of them, not {type(body).__name__}; "
+                "Response.json() makes one of any value"
+            )
+        else:
+            self.body = body
+        if content_type is not None and not any(name.lower() == "content-type" for name, _ in self.headers):
             check_header("content-type", content_type)
             self.headers.insert(0, ("content-type", content_type))
-        elif type(body) is str and not any(name.lower() == "content-type" for name, _ in self.headers):
-            self.headers.insert(0, ("content-type", "text/plain; charset=utf-8"))
-        self.status = status
-        self.body: bytes | Iterable[bytes | str] | AsyncIterable[bytes | str] = (
-            body.encode() if type(body) is str else b"" if body is None else body  # type: ignore[assignment]
-        )
 
     @classmethod
     def json(cls, value: object, *, status: int = 200, headers: HeaderSource = ()) -> Response:
@@ -356,7 +377,10 @@ class Response:
 
     @classmethod
     def redirect(cls, location: str, *, status: int = 307, headers: HeaderSource = ()) -> Response:
-        """A redirect (301, 302, 303, 307 or 308) to a URL or path, which is percent-encoded where needed."""
+        """A redirect (301, 302, 303, 307 or 308) to a URL or path, which is percent-encoded where needed.
+
+        A location that callers choose sends people anywhere: check it first.
+        """
         if status not in (301, 302, 303, 307, 308):
             raise ValueError(f"{status} is not a redirect status")
         from urllib.parse import quote
@@ -378,7 +402,8 @@ class Response:
     ) -> Response:
         """A file of the bundle (or of ``/tmp``), its type guessed from its name.
 
-        download: a file name makes the browser save it under that name. Raises OSError.
+        path: never one that callers choose freely. download: a file name makes the browser save it under that
+        name. Raises OSError.
         """
         from mimetypes import guess_type
 
@@ -417,16 +442,15 @@ class Response:
     ) -> Response:
         """Server-sent events (WHATWG HTML, section 9.2).
 
-        An event is a str (its data), a dict with ``data`` and any of ``event``, ``id``, ``retry`` (data that is
-        not a str is sent as JSON), or any other value, sent as JSON.
+        An event is a str (its data), a dict with ``data`` and nothing but ``event``, ``id`` and ``retry``
+        (milliseconds) beside it, where data that is not a str is sent as JSON, or any other value, sent as JSON.
         """
-        pairs = [("cache-control", "no-store"), *(headers.items() if hasattr(headers, "items") else headers)]
-        chunks: Iterable[bytes] | AsyncIterable[bytes]
-        if hasattr(events, "__aiter__"):
-            chunks = _encode_events_async(events)
-        else:
-            chunks = (_encode_event(event) for event in events)
-        return cls(chunks, headers=pairs, content_type="text/event-stream")
+        from pys_multi.server_sent import encode_events
+
+        response = cls(encode_events(events), headers=headers, content_type="text/event-stream")
+        if not any(name.lower() == "cache-control" for name, _ in response.headers):
+            response.header("cache-control", "no-store")
+        return response
 
     def header(self, name: str, value: str) -> Response:
         """Adds a header field, keeping those of the same name; returns the response."""
@@ -446,28 +470,13 @@ class Response:
         http_only: bool = True,
         same_site: str | None = "Lax",
     ) -> Response:
-        """Adds a ``Set-Cookie`` field (RFC 6265); max_age in seconds. Safe attributes are the default."""
-        for part, what in ((name, "name"), (value, "value"), (path, "path"), (domain or "", "domain")):
-            if not part.isascii() or not part.isprintable() or ";" in part or (what != "path" and "," in part):
-                raise ValueError(f"the {what} of cookie {name!r} has a character that cookies cannot carry")
-        if not name or not _TOKEN.issuperset(name):
-            raise ValueError(f"{name!r} is not a cookie name")
-        if " " in value or '"' in value or "\\" in value:
-            raise ValueError(f"the value of cookie {name!r} has a character that cookies cannot carry")
-        if same_site not in (None, "Lax", "Strict", "None"):
-            raise ValueError("same_site is 'Lax', 'Strict', 'None' or None")
-        text = f"{name}={value}; Path={path}"
-        if max_age is not None:
-            text += f"; Max-Age={max_age}"
-        if domain:
-            text += f"; Domain={domain}"
-        if secure:
-            text += "; Secure"
-        if http_only:
-            text += "; HttpOnly"
-        if same_site:
-            text += f"; SameSite={same_site}"
-        return self.header("set-cookie", text)
+        """Adds a ``Set-Cookie`` field (RFC 6265); max_age in seconds. Safe attributes are the default.
+
+        Raises ValueError for what cookies cannot carry and what browsers would ignore.
+        """
+        from pys_multi.cookies import set_cookie
+
+        return self.header("set-cookie", set_cookie(name, value, max_age, path, domain, secure, http_only, same_site))
 
     def delete_cookie(self, name: str, *, path: str = "/", domain: str | None = None) -> Response:
         """Makes the browser forget a cookie."""
@@ -480,28 +489,3 @@ class Response:
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
-
-
-def _encode_event(event: object) -> bytes:
-    fields = event if isinstance(event, dict) and "data" in event else {"data": event}
-    lines = []
-    for name in ("event", "id", "retry"):
-        if name in fields:
-            value = str(fields[name])
-            if "\n" in value or "\r" in value or "\0" in value:
-                raise ValueError(f"the {name} of a server-sent event cannot hold a line break")
-            lines.append(f"{name}: {value}")
-    data = fields["data"]
-    if not isinstance(data, str):
-        from pys_multi.encoding import to_json_bytes
-
-        data = to_json_bytes(data).decode()
-    # A stream ends lines at CR, LF or CRLF alike, and at nothing else.
-    for line in data.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-        lines.append(f"data: {line}")
-    return ("\n".join(lines) + "\n\n").encode()
-
-
-async def _encode_events_async(events: AsyncIterable[object]) -> AsyncIterable[bytes]:
-    async for event in events:
-        yield _encode_event(event)

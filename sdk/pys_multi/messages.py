@@ -10,7 +10,6 @@ before a handler asks for it. Request and Response are in ``http.py``.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from json import dumps, loads
 from time import time
 
 TYPE_CHECKING = False
@@ -123,6 +122,8 @@ class Message:
 
     def json(self) -> object:
         """The body parsed as JSON. Raises ValueError."""
+        from json import loads
+
         return loads(self.body)
 
     def fail(self, reason: str = "failed by its handler") -> None:
@@ -184,11 +185,6 @@ def encode_payload(value: object) -> bytes:
         return value
     if isinstance(value, str):
         return value.encode()
-    if type(value) is dict or type(value) is list:
-        try:
-            return dumps(value, separators=(",", ":"), allow_nan=False).encode()
-        except TypeError:
-            pass
     from pys_multi.encoding import to_json_bytes
 
     return to_json_bytes(value)
