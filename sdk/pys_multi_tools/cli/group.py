@@ -34,6 +34,12 @@ class Commands(TyperGroup):
         app: typer.Typer = import_module(f"pys_multi_tools.cli.{COMMANDS[cmd_name][0]}").app
         return get_group(app).commands[cmd_name]
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before Typer makes an error of it
+            return _reader_is_gone()
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         from typer._click.shell_completion import CompletionItem
 
@@ -79,9 +85,8 @@ def _main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         result = 130
-    except BrokenPipeError:  # whoever read the output has had enough, as in `logs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _reader_is_gone()
     except Exception:
         traceback.print_exc()
         _say("this is a defect of pys-multi", "please report it with the lines above")
@@ -89,6 +94,12 @@ def _main(arguments: list[str]) -> int:
     if result == 130:
         print("interrupted", file=sys.stderr)
     return result if isinstance(result, int) else 0
+
+
+def _reader_is_gone() -> int:
+    """Whoever read the output has had enough, as in `logs | head`: the rest goes nowhere, and all is well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _unknown(word: str) -> int:
