@@ -293,3 +293,9 @@ _MAKERS: dict[str, Callable[[Any], Decode]] = {
 }
 #: Every type this module decodes, by its full name.
 NAMES = frozenset((*_PLAIN, *_TEXT, *_MAKERS))
+
+
+def full_name_of(annotation: object) -> str:
+    """The full name of a type that is decoded here, empty for any other."""
+    name = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__qualname__', '')}"
+    return name if name in NAMES else ""

@@ -51,6 +51,11 @@ def compile_shape(shape: Shape, *, text: bool = False) -> Decode:
     return _Compiler(text).compile(shape)
 
 
+def form_decoder(shape: Shape) -> Decode:
+    """The decoder of a form field, or of a whole form: where text is expected a file is refused."""
+    return _text_unless_file(shape, compile_shape(shape, text=True))
+
+
 def is_list(shape: Shape) -> bool:
     """Whether all values of a repeated query parameter or form field go into it together."""
     if shape.kind in ("union", "constrained"):
@@ -180,10 +185,12 @@ class _Compiler:
         return decode
 
     def object(self, shape: Shape) -> Decode:
-        fields = [
-            (field.name, field.key, self.exact(field.shape), self.compile(field.shape), field.required)
-            for field in shape.fields
-        ]
+        fields = []
+        for field in shape.fields:
+            convert = self.compile(field.shape)
+            if self.text:
+                convert = _text_unless_file(field.shape, convert)
+            fields.append((field.name, field.key, self.exact(field.shape), convert, field.required))
         make = None if issubclass(shape.type, dict) else shape.type
         take = {field.key: is_list(field.shape) for field in shape.fields} if self.text else None
 
@@ -310,6 +317,25 @@ class _Compiler:
 def pick(fields: Mapping[str, list[Any]], take: Mapping[str, bool]) -> dict[str, Any]:
     """Of each field of a form or query: every value where the field takes a list, the last one otherwise."""
     return {name: values if take.get(name, False) else values[-1] for name, values in fields.items() if values}
+
+
+def _text_unless_file(shape: Shape, decode: Decode) -> Decode:
+    if shape.kind in ("object", "foreign") or _has_file(shape):
+        return decode
+
+    def decode_text(value: Any) -> Any:
+        for item in value if type(value) is list else (value,):
+            if type(item) is not str:
+                raise Invalid("must be text, not a file")
+        return decode(value)
+
+    return decode_text
+
+
+def _has_file(shape: Shape) -> bool:
+    if shape.kind in ("union", "constrained"):
+        return any(_has_file(item) for item in shape.items)
+    return shape.kind == "file" or (shape.kind == "array" and shape.items[0].kind == "file")
 
 
 def _plain_dict(value: Any) -> Any:
