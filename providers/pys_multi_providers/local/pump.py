@@ -258,7 +258,7 @@ class Pump:
             return
         last = datetime.fromtimestamp(await self._in_thread(self._store.last_tick, clockwork.trigger), UTC)
         tick = latest_tick(clockwork.schedule, max(last, now - _MISSED), now)
-        if tick is not None and not await self._in_thread(self._store.tick, clockwork.trigger, tick.timestamp()):
+        if tick is not None and await self._in_thread(self._store.tick, clockwork.trigger, tick.timestamp()) is False:
             log.warning("schedule %s: the run of %s is left out, the one before is not over", clockwork.trigger, tick)
         clockwork.next = clockwork.schedule.next_after(now)
 

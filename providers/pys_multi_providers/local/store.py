@@ -153,17 +153,19 @@ class Store:
             raise ResourceError(f"there is no schedule {trigger_id!r} in this stage")
         return float(row[0])
 
-    def tick(self, trigger_id: str, due: float) -> bool:
-        """Records that a schedule is due and queues its run, in one step; a tick that was recorded is ignored.
+    def tick(self, trigger_id: str, due: float) -> bool | None:
+        """Records that a schedule is due and queues its run, in one step.
 
-        False where nothing was queued, also because the former run is not over: that tick is left out.
+        False where the former run is not over: this one is left out. None where the tick was recorded before.
         """
         queue = schedule_queue(trigger_id)
         with self.database.write() as db:
             changed = db.execute(
                 "UPDATE schedules SET last_tick = ? WHERE queue = ? AND last_tick < ?", (due, queue, due)
             ).rowcount
-            if not changed or db.execute("SELECT 1 FROM messages WHERE queue = ?", (queue,)).fetchone():
+            if not changed:
+                return None
+            if db.execute("SELECT 1 FROM messages WHERE queue = ?", (queue,)).fetchone():
                 return False
             now = self.clock()
             body = dumps({"kind": "schedule", "time": due}).encode()

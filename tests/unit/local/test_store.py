@@ -388,7 +388,7 @@ def test_a_tick_is_queued_once(store: Store, clock: Clock) -> None:
     assert store.last_tick("worker:report") == due
     [run] = store.receive(SCHEDULE, 10, 30)
     store.ack([run.receipt])
-    assert store.tick("worker:report", due) is False
+    assert store.tick("worker:report", due) is None
     assert store.due() == {}
 
 
