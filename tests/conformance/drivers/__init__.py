@@ -1,0 +1,10 @@
+"""The drivers there are; a provider adds its own here."""
+
+from __future__ import annotations
+
+from tests.conformance.driver import Driver
+from tests.conformance.drivers.in_process import InProcessDriver
+
+DRIVERS: dict[str, type[Driver]] = {
+    "in-process": InProcessDriver,
+}
