@@ -1,0 +1,162 @@
+"""The tools' side: finds, starts, asks and stops the supervisor of a stage."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pys_multi_providers.local.control import own_version
+from pys_multi_providers.local.state import State
+from pys_multi_tools.deployment import Progress
+from pys_multi_tools.errors import DeployError, ProviderError, ToolError
+
+OnProgress = Callable[[Progress], None]
+
+#: Seconds for a new supervisor to answer, and for one that runs to say hello.
+_START_SECONDS = 20.0
+_HELLO_SECONDS = 5.0
+_POLL = 0.02
+
+
+def _ignore(_: Progress) -> None:
+    pass
+
+
+class Client:
+    """Asks the supervisor of one stage, which need not run."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def hello(self) -> dict[str, Any] | None:
+        """Version and process id of the running supervisor; None without one."""
+        try:
+            return self._ask({"command": "hello"}, _ignore, _HELLO_SECONDS)
+        except (FileNotFoundError, ConnectionError):
+            return None
+        except TimeoutError:
+            raise ProviderError(
+                "the supervisor runs and does not answer",
+                where=str(self._state.root),
+                hint=f"see {self._state.log}; end process {self._holder() or '?'} if it stays so, and deploy again",
+            ) from None
+
+    def ask(self, command: str, progress: OnProgress = _ignore, **fields: Any) -> dict[str, Any]:
+        """The answer of the running supervisor. Raises DeployError for its refusal, or where it ends meanwhile."""
+        try:
+            return self._ask({"command": command, **fields}, progress, None)
+        except (FileNotFoundError, ConnectionError) as error:
+            hint = f"see {self._state.log}, and deploy again"
+            raise DeployError("the supervisor ended", where=str(self._state.root), hint=hint) from error
+
+    def ensure(self, progress: OnProgress) -> None:
+        """Makes a supervisor of this version run. Raises DeployError."""
+        found = self.hello()
+        if found is not None and found["version"] == own_version():
+            return
+        if found is not None:
+            progress(Progress(step="supervisor", text=f"replacing the one of version {found['version']}"))
+            self.stop()
+        progress(Progress(step="supervisor", text="starting"))
+        self._start()
+
+    def stop(self, *, grace: float = 30.0) -> bool:
+        """Stops the supervisor, which finishes what it is doing first. False where none ran."""
+        try:
+            self._ask({"command": "stop", "grace": grace}, _ignore, _HELLO_SECONDS)
+        except (FileNotFoundError, ConnectionError):
+            if self._holder() is None:
+                return False
+        deadline = time.monotonic() + grace + 10.0
+        while (holder := self._holder()) is not None:
+            if time.monotonic() > deadline:
+                hint = f"end process {holder} and try again"
+                raise ProviderError("the supervisor does not stop", where=str(self._state.root), hint=hint)
+            time.sleep(_POLL)
+        return True
+
+    def _start(self) -> None:
+        log = self._state.log
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > 1_000_000:
+                log.replace(log.with_suffix(".log.1"))
+        with log.open("ab") as output:
+            os.chmod(log, 0o600)
+            start = output.tell()
+            # Its own session, so that neither the end of this command nor Ctrl-C in its terminal reaches it.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pys_multi_providers.local.supervisor", str(self._state.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while self.hello() is None:
+            ended = process.poll()
+            if ended is not None or time.monotonic() > deadline:
+                if ended is None:
+                    process.kill()
+                    process.wait()
+                text = f"exited with status {ended}" if ended is not None else f"did not answer in {_START_SECONDS:g} s"
+                said = log.read_bytes()[start:].decode(errors="replace")
+                raise DeployError(f"the supervisor {text}", where=str(log), detail=said[-4000:])
+            time.sleep(_POLL)
+        # It outlives this process on purpose; without this, dropping the object would warn about that.
+        process.returncode = 0
+
+    def _holder(self) -> int | None:
+        """The process id of whoever holds the lock of the stage."""
+        try:
+            with self._state.lock.open("r+b") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read() or b"0")
+        except (OSError, ValueError):
+            pass
+        return None
+
+    def _ask(self, request: dict[str, Any], progress: OnProgress, timeout: float | None) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(str(self._state.socket))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                for line in answers:
+                    answer = json.loads(line)
+                    if "progress" in answer:
+                        progress(Progress(**answer["progress"]))
+                    elif "error" in answer:
+                        raise _as_error(answer["error"])
+                    else:
+                        result: dict[str, Any] = answer["result"]
+                        return result
+        raise ConnectionResetError("no answer")
+
+
+def _as_error(error: dict[str, str]) -> ToolError:
+    what = error.pop("what")
+    return DeployError(what, **error)
+
+
+@contextmanager
+def exclusive(state: State, what: str) -> Iterator[None]:
+    """Only one command changes a stage at a time. Raises ProviderError where another one does."""
+    with (state.root / "deploy.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = f"wait until it has ended, and {what} again"
+            raise ProviderError("another command is changing this stage", where=str(state.root), hint=hint) from None
+        yield
