@@ -68,9 +68,9 @@ def _define_resource(db: sqlite3.Connection, resource: Resource) -> None:
         _define_queue(db, resource.name, "queue", resource.retries, resource.ordered)
         # Where the queue was ordered and no longer is, or the other way round, what waits follows.
         db.execute(
-            "UPDATE messages SET blocked = ?1 AND seq > (SELECT min(seq) FROM messages AS other"
-            " WHERE other.queue = ?2 AND other.group_id = messages.group_id AND other.group_id <> '')"
-            " WHERE queue = ?2 AND group_id <> ''",
+            "UPDATE messages SET blocked = ? AND seq > (SELECT min(seq) FROM messages AS other"
+            " WHERE other.queue = messages.queue AND other.group_id = messages.group_id AND other.group_id <> '')"
+            " WHERE queue = ? AND group_id <> ''",
             (int(resource.ordered), resource.name),
         )
     elif isinstance(resource, Topic):
@@ -104,8 +104,8 @@ def _define_trigger(db: sqlite3.Connection, trigger: Trigger, now: float) -> Non
 
 def _define_queue(db: sqlite3.Connection, name: str | None, kind: str, retries: int, ordered: bool = False) -> None:
     db.execute(
-        "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, 1) ON CONFLICT (name) DO UPDATE"
-        " SET kind = ?2, retries = ?3, ordered = ?4, active = 1",
+        "INSERT INTO queues VALUES (?, ?, ?, ?, 1) ON CONFLICT (name) DO UPDATE"
+        " SET kind = excluded.kind, retries = excluded.retries, ordered = excluded.ordered, active = 1",
         (name, kind, retries, int(ordered)),
     )
 

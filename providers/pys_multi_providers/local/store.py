@@ -373,9 +373,9 @@ def _insert(
     """rows: (id, attributes, body, visible_at, group)"""
     db.executemany(
         "INSERT INTO messages (queue, blocked, attempt, sent_at, error, id, attributes, body, visible_at, group_id)"
-        " VALUES (?1, ?2 AND EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND group_id = ?8 AND group_id <> ''),"
-        " 0, ?3, '', ?4, ?5, ?6, ?7, ?8)",
-        ((queue, ordered, sent_at, *row) for row in rows),
+        " VALUES (?, ? AND EXISTS (SELECT 1 FROM messages WHERE queue = ? AND group_id = ? AND group_id <> ''),"
+        " 0, ?, '', ?, ?, ?, ?, ?)",
+        ((queue, ordered, queue, row[-1], sent_at, *row) for row in rows),
     )
 
 
