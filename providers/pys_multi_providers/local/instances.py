@@ -14,10 +14,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pys_multi.model import Function
-from pys_multi_providers.local.frames import WINDOW, Decoder, Frame, encode
+from pys_multi_providers.local.frames import WINDOW, Decoder, encode
+
+if TYPE_CHECKING:
+    from pys_multi_providers.local.frames import Frame
 
 #: Output of an instance, in bytes per quarter of a second, past which it waits for its own log.
 _OUTPUT_RATE = 2 * 1024 * 1024
