@@ -1,0 +1,36 @@
+"""The artefact: small, the same bytes on every machine, and known to import before it is uploaded.
+
+``build`` makes the artefacts of a service for a target, ``diff`` compares two, ``clean`` empties the cache.
+The story is told in :mod:`pys_multi_tools.bundle.build`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pys_multi_tools.bundle.build import build
+from pys_multi_tools.bundle.cache import Cache, Cleaned
+from pys_multi_tools.bundle.diff import Difference, DistributionChange, FileChange, diff
+from pys_multi_tools.bundle.values import Artefact, Bundle, Distribution, Module, Report
+from pys_multi_tools.deployment import Progress
+
+__all__ = [
+    "Artefact",
+    "Bundle",
+    "Cleaned",
+    "Difference",
+    "Distribution",
+    "DistributionChange",
+    "FileChange",
+    "Module",
+    "Progress",
+    "Report",
+    "build",
+    "clean",
+    "diff",
+]
+
+
+def clean(cache: Path | None = None) -> Cleaned:
+    """Empties the cache, once no build is running."""
+    return Cache(cache).clean()

@@ -1,0 +1,276 @@
+"""Which version of what: every kind of input becomes one lock (PEP 751), which uv then installs.
+
+A lock is used as it is. Anything else is resolved for the target, and the result is written down in the artefact.
+pys-multi itself, and what only pys-multi brings, is never part of it: its SDK ships as a plain copy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pys_multi_tools.bundle import uv_tool
+from pys_multi_tools.bundle.bytecode import Interpreter
+from pys_multi_tools.bundle.inputs import Inputs, read_toml
+from pys_multi_tools.errors import BundleError
+from pys_multi_tools.target import Target
+
+OWN_NAME = "pys-multi"
+
+Package = dict[str, Any]
+_HASH = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
+_PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*==")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """packages: as in a pylock.toml, with absolute paths. local: folders of projects that have to be built.
+
+    roots: normalised names that were asked for, None where the inputs do not tell them from what they brought.
+    """
+
+    packages: tuple[Package, ...]
+    local: tuple[Path, ...]
+    roots: frozenset[str] | None
+
+    def requirements(self) -> str:
+        """The set in the form of a requirements file, with the hashes that are known."""
+        lines = []
+        for package in self.packages:
+            line = f"{package['name']}=={package['version']}" if "version" in package else package["name"]
+            hashes = sorted(
+                file["hashes"]["sha256"]
+                for file in [*package.get("wheels", ()), *filter(None, [package.get("sdist")])]
+                if "sha256" in file.get("hashes", {})
+            )
+            lines.append(" \\\n    ".join([line, *(f"--hash=sha256:{digest}" for digest in hashes)]))
+        return "\n".join(lines) + "\n" if lines else ""
+
+
+def resolve(inputs: Inputs, target: Target, interpreter: Interpreter | None, scratch: Path) -> Resolution:
+    """The distributions for a target. Raises BundleError where there are none that fit."""
+    if inputs.kind == "none":
+        return Resolution((), (), frozenset())
+    if inputs.kind == "pylock.toml":
+        document = read_toml(inputs.files[0])
+        base = inputs.files[0].parent
+    elif inputs.kind == "uv.lock":
+        document = tomllib.loads(_exported(inputs))
+        base = inputs.root
+    else:
+        document = tomllib.loads(_compiled(inputs, target, interpreter, scratch))
+        base = inputs.root
+    allowed = _hashes(inputs) if inputs.kind == "requirements" else {}
+    packages, local = [], []
+    for package in document.get("packages", ()):
+        name = normal(package["name"])
+        if name == OWN_NAME:
+            continue
+        folder = package.get("directory", {}).get("path")
+        if folder is not None:
+            local.append((base / folder).resolve())
+            continue
+        packages.append(_with_allowed_hashes(_absolute(package, base), allowed.get(name), inputs))
+    return Resolution(tuple(packages), tuple(local), _roots(inputs))
+
+
+def write_pylock(packages: Iterable[Package], file: Path, *, python: str) -> None:
+    """Writes packages as a lock that uv installs."""
+    document = {
+        "lock-version": "1.0",
+        "created-by": "pys-multi",
+        "requires-python": f">={python}",
+        "packages": list(packages),
+    }
+    file.write_text("\n".join(f"{key} = {_toml(value)}" for key, value in document.items()), "utf-8")
+
+
+def normal(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def python_options(target: Target, interpreter: Interpreter | None) -> list[str]:
+    """Which Python uv asks about; a matching one where there is one, so that host builds are for it."""
+    import sys
+
+    options = ["--python", interpreter.path if interpreter else sys.executable, "--python-version", target.python]
+    if interpreter is None and target.is_host:
+        options += ["--only-binary", ":all:"]
+    return options
+
+
+def _exported(inputs: Inputs) -> str:
+    root, where = inputs.root, str(inputs.files[0])
+    code = uv_tool.succeeds(["lock", "--check"], cwd=root)
+    if code == 1:
+        raise BundleError("is older than pyproject.toml", where=where, hint="run: uv lock")
+    selected = [option for extra in inputs.extras for option in ("--extra", extra)]
+    selected += [option for group in inputs.groups for option in ("--group", group)]
+    return uv_tool.run(
+        [
+            "export", "--frozen", "--format", "pylock.toml", "--no-default-groups", "--no-emit-project",
+            "--no-header", "--no-annotate", "--prune", OWN_NAME, *selected,
+        ],
+        cwd=root,
+        what="the lock cannot be read",
+        where=where,
+    )  # fmt: skip
+
+
+def _compiled(inputs: Inputs, target: Target, interpreter: Interpreter | None, scratch: Path) -> str:
+    excludes = scratch / "excludes.txt"
+    excludes.write_text(OWN_NAME + "\n")
+    files = [str(file) for file in inputs.files]
+    selected = [option for group in inputs.groups for option in ("--group", group)]
+    if inputs.kind == "pyproject":
+        selected += [option for extra in inputs.extras for option in ("--extra", extra)]
+    elif inputs.extras:
+        file = scratch / "extras.txt"
+        file.write_text("\n".join(_extra_lines(inputs)) + "\n")
+        files.append(str(file))
+    return uv_tool.run(
+        [
+            "pip", "compile", *files, *selected, "--format", "pylock.toml", "--no-header", "--no-annotate",
+            "--excludes", str(excludes),
+            *python_options(target, interpreter), *uv_tool.platform_options(target),
+        ],
+        cwd=inputs.root,
+        what="the dependencies cannot be resolved",
+        where=", ".join(file.name for file in inputs.files),
+    )  # fmt: skip
+
+
+def _extra_lines(inputs: Inputs) -> list[str]:
+    file = inputs.root / "pyproject.toml"
+    document = read_toml(file) if file.is_file() else {}
+    extras = document.get("project", {}).get("optional-dependencies", {})
+    known = {normal(name): lines for name, lines in extras.items()}
+    lines: list[str] = []
+    for extra in inputs.extras:
+        if normal(extra) not in known:
+            raise BundleError(f"the project has no extra {extra!r}", where=str(file), hint="correct bundle.extras")
+        lines += known[normal(extra)]
+    return lines
+
+
+def _hashes(inputs: Inputs) -> dict[str, frozenset[str]]:
+    """The hashes that requirement files allow, by name: resolving ignores them, so they are checked here."""
+    result: dict[str, frozenset[str]] = {}
+    for line in requirement_lines(inputs):
+        pinned, hashes = _PINNED.match(line), _HASH.findall(line)
+        if pinned and hashes:
+            result[normal(pinned[1])] = frozenset(hashes)
+    return result
+
+
+def requirement_lines(inputs: Inputs) -> list[str]:
+    """The lines of requirement files, continued ones joined, comments cut off."""
+    lines = []
+    for file in inputs.read_files():
+        if file.suffix == ".toml":
+            continue
+        for line in file.read_text("utf-8", errors="replace").replace("\\\n", " ").splitlines():
+            text = re.sub(r"(^|\s)#.*$", "", line).strip()
+            if text:
+                lines.append(text)
+    return lines
+
+
+def _with_allowed_hashes(package: Package, allowed: frozenset[str] | None, inputs: Inputs) -> Package:
+    if allowed is None:
+        return package
+    wheels = [wheel for wheel in package.get("wheels", ()) if wheel.get("hashes", {}).get("sha256") in allowed]
+    sdist = package.get("sdist")
+    if sdist and sdist.get("hashes", {}).get("sha256") not in allowed:
+        sdist = None
+    if not wheels and not sdist:
+        raise BundleError(
+            f"no file of {package['name']} {package.get('version', '')} has one of the hashes that are listed for it",
+            where=", ".join(file.name for file in inputs.files),
+            hint="find out why the index delivers something else; after a legitimate change, compile the file again",
+        )
+    rest = {key: value for key, value in package.items() if key not in ("wheels", "sdist")}
+    return {**rest, **({"wheels": wheels} if wheels else {}), **({"sdist": sdist} if sdist else {})}
+
+
+def _absolute(package: Package, base: Path) -> Package:
+    """The package with paths that hold wherever the lock is written."""
+
+    def fixed(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            kept = {k: v for k, v in value.items() if k != "upload-time"}  # of no use here, and no JSON
+            return {k: str((base / v).resolve()) if k == "path" else fixed(v) for k, v in kept.items()}
+        return [fixed(item) for item in value] if isinstance(value, list) else value
+
+    return {key: fixed(value) for key, value in package.items()}
+
+
+def _roots(inputs: Inputs) -> frozenset[str] | None:
+    """What was asked for by name. uv.lock and pyproject.toml are pruned by uv itself, which needs no roots."""
+    if inputs.kind == "requirements":
+        text = "\n".join(file.read_text("utf-8", errors="replace") for file in inputs.files)
+        return _annotated_roots(text)
+    if inputs.kind == "pylock.toml" and (inputs.root / "pyproject.toml").is_file():
+        return frozenset(map(normal, direct_names(inputs)))
+    return None
+
+
+def direct_names(inputs: Inputs) -> list[str]:
+    """Names of the distributions that pyproject.toml asks for, with the extras and groups in use."""
+    return [match[0] for line in direct_lines(inputs) if (match := re.match(r"[A-Za-z0-9][\w.-]*", line))]
+
+
+def direct_lines(inputs: Inputs) -> list[str]:
+    """The requirements that a person wrote, as far as the inputs tell them from what was resolved."""
+    if inputs.kind == "requirements":
+        return requirement_lines(inputs)
+    file = inputs.root / "pyproject.toml"
+    document = read_toml(file) if file.is_file() else {}
+    project, groups = document.get("project", {}), document.get("dependency-groups", {})
+    lines = list(project.get("dependencies", ()))
+    for name, extra in project.get("optional-dependencies", {}).items():
+        if normal(name) in map(normal, inputs.extras):
+            lines += extra
+    for group in inputs.groups:
+        lines += [line for line in groups.get(group, ()) if isinstance(line, str)]
+    return [line for line in lines if isinstance(line, str)]
+
+
+def _annotated_roots(text: str) -> frozenset[str] | None:
+    """From the "# via" comments of pip-compile and uv: what only another distribution brought is no root."""
+    if "# via" not in text:
+        return None
+    roots: set[str] = set()
+    name = ""
+    for line in text.splitlines():
+        match = _PINNED.match(line)
+        if match:
+            name = normal(match[1])
+            roots.add(name)  # until a comment says that others brought it
+        comment = line.partition("#")[2].strip().removeprefix("via").strip()
+        if name and "#" in line and comment:
+            brought = {normal(word) for word in re.split(r"[,\s]+", comment) if word}
+            if comment.startswith("-") or "(" in comment:
+                roots.add(name)
+                name = ""  # settled
+            elif brought:
+                roots.discard(name)
+    return frozenset(roots)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value)
