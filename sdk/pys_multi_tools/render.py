@@ -58,6 +58,7 @@ def _environment(package: str) -> jinja2.Environment:
     )
     environment.filters["tojson"] = to_json
     environment.filters["bare"] = _bare
+    del environment.filters["safe"]  # it would print a value as it is
     return environment
 
 

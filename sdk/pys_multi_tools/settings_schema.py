@@ -26,6 +26,8 @@ def settings_schema() -> dict[str, Any]:
     properties: dict[str, Any] = own["properties"]
     del properties["providers"]
     del properties["python"]["default"]  # it is the interpreter's that wrote the schema
+    for name in ("environment", "secrets"):  # pydantic checks their keys, and its schema allows any
+        properties[name]["additionalProperties"] = False
     for name, entry in provider.installed().items():
         if entry.dist is None or entry.dist.name != DISTRIBUTION:
             continue

@@ -16,7 +16,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Deploy": {
         "plan": ("deploy", "Show what a deploy would change."),
         "render": ("deploy", "Write the native configuration for review."),
-        "bundle": ("deploy", "Build what is uploaded."),
+        "bundle": ("bundle", "Build what is uploaded."),
         "deploy": ("deploy", "Bring the service to a cloud, or to this machine."),
         "rollback": ("deploy", "Return to a former build."),
         "destroy": ("deploy", "Remove all that deploy made."),

@@ -1,0 +1,84 @@
+"""bundle: what is uploaded, and what it weighs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pys_multi_tools.cli import options
+from pys_multi_tools.cli.output import plain, print_json, print_table, progress_shown, say, shown
+
+if TYPE_CHECKING:
+    from pys_multi_tools.bundle import Artefact
+
+app = typer.Typer(rich_markup_mode=None)
+
+_MOST_ROWS = 12
+
+
+@app.command()
+def bundle(
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    as_json: options.Json = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Empty the cache first, and build everything anew.")] = False,
+    other: Annotated[
+        Path | None, typer.Option("--diff", help="Say what changed since this other artefact.", metavar="ZIP")
+    ] = None,
+) -> None:
+    """Build what is uploaded, import it once as the target would, and say what it weighs."""
+    from pys_multi_tools import pipeline
+
+    if clean:
+        from pys_multi_tools.bundle import clean as clean_cache
+
+        cleaned = clean_cache()
+        say(f"removed {cleaned.bytes / 1e6:.1f} MB from {cleaned.path}")
+    placements = options.place(folder, stage, cloud)
+    with progress_shown() as progress:
+        built = [pipeline.bundle(placement, progress) for placement in placements]
+    if as_json and other is None:
+        print_json({"bundles": [bundle.to_json() for bundle in built]})
+        return
+    for bundle in built:
+        for artefact, functions in bundle.distinct.values():
+            if other is not None:
+                _print_difference(other, artefact, as_json)
+                continue
+            print(f"{bundle.provider}: {', '.join(functions)}  build {artefact.build_id}  {shown(artefact.path)}")
+            _print_report(artefact)
+
+
+def _print_report(artefact: Artefact) -> None:
+    report = artefact.report
+    print()
+    rows = [
+        (distribution.name or "(this project)", distribution.version, _mb(distribution.packed), _mb(distribution.bytes))
+        for distribution in report.distributions
+    ]
+    rows.append(("total", "", _mb(artefact.size), _mb(artefact.unzipped)))
+    print_table(("distribution", "version", "in the zip", "unpacked"), rows)
+    if report.import_ms is not None:
+        print()
+        slowest = [(m.name, f"{m.own_ms:.1f} ms", f"{m.total_ms:.1f} ms") for m in report.modules[:_MOST_ROWS]]
+        print_table(("module", "alone", "with its imports"), [*slowest, ("total", "", f"{report.import_ms:.1f} ms")])
+    for note in (report.preflight, *report.notes):
+        say(note)
+
+
+def _print_difference(other: Path, artefact: Artefact, as_json: bool) -> None:
+    from pys_multi_tools.bundle import diff
+
+    changes = diff(other, artefact.path)
+    if as_json:
+        print(json.dumps({"schema_version": 1, **plain(changes)}, indent=2))
+        return
+    print(changes)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 10_000 else f"{size / 1e3:.1f} kB"
