@@ -127,7 +127,7 @@ def load(
 
 def openapi(loaded: Loaded) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the service's routes."""
-    from pys_multi_tools.openapi import openapi as document_of
+    from pys_multi_tools.openapi import document as document_of
 
     with _modules_of(loaded):
         return document_of(loaded.app)
