@@ -7,12 +7,14 @@ The story is told in :mod:`pys_multi_tools.bundle.build`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pys_multi_tools.bundle.build import build
 from pys_multi_tools.bundle.cache import Cache, Cleaned
-from pys_multi_tools.bundle.diff import Difference, DistributionChange, FileChange, diff
 from pys_multi_tools.bundle.values import Artefact, Bundle, Distribution, Module, Report
-from pys_multi_tools.deployment import Progress
+
+if TYPE_CHECKING:
+    from pys_multi_tools.bundle.diff import Difference, DistributionChange, FileChange
 
 __all__ = [
     "Artefact",
@@ -23,7 +25,6 @@ __all__ = [
     "DistributionChange",
     "FileChange",
     "Module",
-    "Progress",
     "Report",
     "build",
     "clean",
@@ -34,3 +35,10 @@ __all__ = [
 def clean(cache: Path | None = None) -> Cleaned:
     """Empties the cache, once no build is running."""
     return Cache(cache).clean()
+
+
+def diff(before: Artefact | Path, after: Artefact | Path) -> Difference:
+    """What changed from one artefact, or its zip or folder, to another. Raises BundleError for what is none."""
+    from pys_multi_tools.bundle.diff import compare
+
+    return compare(before, after)

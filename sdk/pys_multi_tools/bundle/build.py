@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -34,12 +33,12 @@ from pys_multi_tools.bundle.own_files import PROJECT_ORIGIN, SDK_ORIGIN, own_ent
 from pys_multi_tools.bundle.preflight import Outcome
 from pys_multi_tools.bundle.selection import Selection, select
 from pys_multi_tools.bundle.values import MB, Artefact, Bundle, Distribution, Module, Report
-from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import BundleError
 from pys_multi_tools.target import Target
 
 if TYPE_CHECKING:
     from pys_multi.model import Service
+    from pys_multi_tools.deployment import Progress
     from pys_multi_tools.project import Project
 
 BUILD_FILE = "pys_multi_build.json"
@@ -131,6 +130,8 @@ class _Build:
             names: with_dependencies(self.inputs, names, next((f for f, n in sets.items() if n == names), ""))
             for names in distinct
         }
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor() as pool:
             layers = {
                 names: pool.submit(
@@ -291,6 +292,8 @@ class _Build:
         )  # fmt: skip
 
     def _tell(self, step: str, text: str) -> None:
+        from pys_multi_tools.deployment import Progress
+
         with self.telling:
             self.progress(Progress(step=step, text=text))
 

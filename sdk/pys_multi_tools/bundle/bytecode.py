@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,6 +72,8 @@ def compile_sources(interpreter: Interpreter, sources: Sequence[Source]) -> dict
         for columns in (True, False)
         for batch in _batches([source for source in sources if source.columns is columns])
     ]
+    from concurrent.futures import ThreadPoolExecutor
+
     result: dict[str, bytes | str] = {}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for part in pool.map(lambda batch: _compile(interpreter, batch), batches):

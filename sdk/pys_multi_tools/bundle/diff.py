@@ -72,7 +72,7 @@ class Difference:
         }
 
 
-def diff(before: Artefact | Path, after: Artefact | Path) -> Difference:
+def compare(before: Artefact | Path, after: Artefact | Path) -> Difference:
     """What changed from one artefact to another. Raises BundleError for a file that is no artefact."""
     one, other = _Side(_path(before)), _Side(_path(after))
     files = [

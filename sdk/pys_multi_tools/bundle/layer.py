@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache as remembered
 from hashlib import sha256
@@ -345,6 +344,8 @@ class _Installation:
         sources = [
             Source(path, file[0], columns=path not in alone) for path, file in files.items() if path.endswith(".py")
         ]
+        from concurrent.futures import ThreadPoolExecutor
+
         entries = []
         with ThreadPoolExecutor(1) as pool:
             compiling = None

@@ -30,22 +30,33 @@ def runtime_files(target: Target) -> dict[str, tuple[bytes, str]]:
     return result
 
 
-def own_entries(files: Sequence[File], target: Target, interpreter: Interpreter | None, cache: Cache) -> list[Entry]:
-    """The entries, compiled where there is an interpreter. Raises BundleError for code that is not of its version."""
-    runtime = runtime_files(target)
+def own_entries(
+    files: Sequence[File], target: Target, interpreter: Interpreter | None, cache: Cache
+) -> list[Entry]:
+    """The entries, compiled where there is an interpreter. Raises BundleError for code that is not of its version.
+
+    The user's modules and the entry files ship with their source. The SDK's, like those of a distribution from
+    an index, ship as bytecode.
+    """
     entries = [
         archive.pack(file.path, file.data, executable=file.executable, origin=f"{PROJECT_ORIGIN}: {file.source}")
         for file in files
     ]
-    entries += [archive.pack(path, data, origin=origin) for path, (data, origin) in runtime.items()]
+    runtime = runtime_files(target)
+    alone = {path for path in runtime if path.endswith(".py") and path not in target.files} if interpreter else set()
+    entries += [
+        archive.pack(path, data, origin=origin) for path, (data, origin) in runtime.items() if path not in alone
+    ]
     if interpreter is None:
         return entries
     sources = {file.path: (file.data, PROJECT_ORIGIN) for file in files} | runtime
-    wanted = [Source(path, data) for path, (data, _) in sources.items() if path.endswith(".py")]
+    wanted = [Source(path, data, path not in alone) for path, (data, _) in sources.items() if path.endswith(".py")]
     for path, pyc in compile_cached(interpreter, wanted, cache).items():
+        origin = sources[path][1]
         if isinstance(pyc, bytes):
-            entries.append(archive.pack(pyc_path(path, interpreter), pyc, origin=sources[path][1]))
-        elif path.replace("/", ".").removesuffix(".py").replace(".", "").isidentifier():
+            place = f"{path}c" if path in alone else pyc_path(path, interpreter)
+            entries.append(archive.pack(place, pyc, origin=origin))
+        elif path.removesuffix(".py").replace("/", "").isidentifier():  # other names are data: nothing imports them
             line, _, message = pyc.partition(": ")
             raise BundleError(
                 f"is not valid in Python {target.python}: {message}",
