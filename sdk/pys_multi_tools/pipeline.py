@@ -126,11 +126,14 @@ def load(
 
 
 def openapi(loaded: Loaded) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the service's routes."""
-    from pys_multi_tools.openapi import document as document_of
+    """Return the OpenAPI 3.1 document of the service's routes. Raises DiscoveryError for a handler that has none."""
+    from pys_multi_tools.openapi import document
 
     with _modules_of(loaded):
-        return document_of(loaded.app)
+        try:
+            return document(loaded.app)
+        except PysMultiError as exc:
+            raise DiscoveryError(str(exc), where=loaded.reference) from exc
 
 
 def _modules_of(loaded: Loaded) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pys_multi_tools.cli import options
-from pys_multi_tools.cli.output import plain, print_json, print_table, progress_shown, say, shown
+from pys_multi_tools.cli.output import print_json, print_table, progress_shown, say, shown
 
 if TYPE_CHECKING:
     from pys_multi_tools.bundle import Artefact
@@ -73,11 +73,26 @@ def _print_report(artefact: Artefact) -> None:
 def _print_difference(other: Path, artefact: Artefact, as_json: bool) -> None:
     from pys_multi_tools.bundle import diff
 
-    changes = diff(other, artefact.path)
+    difference = diff(other, artefact)
     if as_json:
-        print(json.dumps({"schema_version": 1, **plain(changes)}, indent=2))
+        print(json.dumps(difference.to_json(), indent=2, ensure_ascii=False))
         return
-    print(changes)
+    rows = [
+        ("distribution", change.name, change.before, change.after, _grown(change.bytes_before, change.bytes_after))
+        for change in difference.distributions
+    ]
+    for file in difference.files:
+        before, after = file.before, file.after
+        change = "new" if before is None else "gone" if after is None else "changed"
+        rows.append(("file", file.path, "", change, _grown(before or 0, after or 0)))
+    rows += [("input", what, before, after, "") for what, before, after in difference.inputs]
+    if rows:
+        print_table(("what", "name", "before", "after", "size"), rows)
+    say(f"build {difference.before} → {difference.after}: {len(difference.files)} files differ")
+
+
+def _grown(before: int, after: int) -> str:
+    return f"{(after - before) / 1e3:+.1f} kB" if after != before else ""
 
 
 def _mb(size: int) -> str:
