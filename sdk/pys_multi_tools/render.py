@@ -11,12 +11,14 @@ import functools
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
 from pys_multi_tools.errors import RenderError
+
+if TYPE_CHECKING:
+    import jinja2
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # JSON allows these characters as they are; YAML does not, takes them for line ends, or UTF-8 has none for them.
@@ -30,6 +32,8 @@ def render(package: str, template: str, view: Mapping[str, object]) -> str:
     template: path in that package, such as "local/manifest.json.j2".
     Raises RenderError, which names the template and its line.
     """
+    import jinja2  # here and below: most commands render nothing, and it takes as long to import as they run
+
     try:
         return _environment(package).get_template(template).render(view)
     except jinja2.TemplateNotFound as exc:
@@ -43,6 +47,8 @@ def render(package: str, template: str, view: Mapping[str, object]) -> str:
 
 @functools.cache
 def _environment(package: str) -> jinja2.Environment:
+    import jinja2
+
     try:
         loader = jinja2.PackageLoader(package, ".")
     except (ImportError, ValueError) as exc:
@@ -69,8 +75,8 @@ def to_json(value: object, indent: int | None = None) -> Markup:
 
 
 def _finalize(value: Any) -> Markup:
-    if isinstance(value, jinja2.Undefined):
-        str(value)  # StrictUndefined raises here, with the name that is missing
+    if type(value).__name__ == "StrictUndefined":
+        str(value)  # raises, with the name that is missing
     return value if isinstance(value, Markup) else to_json(value)
 
 
