@@ -387,8 +387,9 @@ class _Reader:
         for field in fields(a):
             if not field.init:
                 continue
+            # What dataclass() saw may have been half done: since 3.14 a class is no name yet inside of itself.
             annotation, owner = hints.get(field.name, (field.type, a))
-            shape = self.read(field.type if field.type is not None else annotation, scopes.get(owner, scope))
+            shape = self.read(annotation, scopes.get(owner, scope))
             required = field.default is MISSING and field.default_factory is MISSING
             default = Shape.NOTHING if field.default is MISSING else field.default
             result.append(Field(field.name, field.name, shape, required, default))
@@ -402,8 +403,7 @@ class _Reader:
         for attribute in a.__attrs_attrs__:
             if not attribute.init:
                 continue
-            owner = hints.get(attribute.name, (None, a))[1]
-            annotation = object if attribute.type is None else attribute.type
+            annotation, owner = hints.get(attribute.name, (attribute.type or object, a))
             made = hasattr(attribute.default, "factory")
             result.append(
                 Field(
@@ -511,7 +511,7 @@ def _choice(a: Any, arguments: tuple[Any, ...]) -> Shape:
 
 def _enum(a: Any) -> Shape:
     shape = Shape("choice", a, a.__name__)
-    for member in a.__members__.values():
+    for member in a:
         if not isinstance(member.value, str | int | float | None):
             raise DefinitionError(
                 f"{a.__qualname__}.{member.name} has a value of type {type(member.value).__name__}: "

@@ -21,6 +21,7 @@ import pys_multi.parameters
 from pys_multi.errors import DefinitionError, HTTPError, InvalidInput
 from pys_multi.http import Request
 from pys_multi.messages import Context
+from pys_multi.multipart import UploadedFile
 from pys_multi.parameters import (
     REQUIRED,
     Body,
@@ -392,10 +393,8 @@ def test_a_form_as_a_whole() -> None:
 
 
 def test_files_of_a_multipart_form() -> None:
-    from pys_multi.multipart import UploadedFile
-
     def handler(photo: UploadedFile, title: Annotated[str, Form()], more: list[UploadedFile] | None = None) -> Any:
-        return photo.filename, photo.data, title, [file.filename for file in more or []]
+        return photo.filename, photo.body, title, [file.filename for file in more or []]
 
     def part(name: str, content: str, filename: str = "") -> str:
         extra = f'; filename="{filename}"' if filename else ""
