@@ -20,7 +20,6 @@ from pys_multi.messages import Context, Event, Message, current_context
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pys_multi.app import Function as Function
-    from pys_multi.app import Router as Router
     from pys_multi.auth import JWT as JWT
     from pys_multi.auth import APIKey as APIKey
     from pys_multi.auth import Webhook as Webhook
@@ -38,13 +37,14 @@ if TYPE_CHECKING:
     from pys_multi.parameters import Form as Form
     from pys_multi.parameters import Header as Header
     from pys_multi.parameters import Query as Query
+    from pys_multi.triggers import Router as Router
 
 __version__ = "0.1.0"
 
 #: Name → the module that has it; imported when first asked for.
 _LATER = {
     "Function": "app",
-    "Router": "app",
+    "Router": "triggers",
     "APIKey": "auth",
     "JWT": "auth",
     "Webhook": "auth",

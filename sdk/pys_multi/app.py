@@ -1,65 +1,42 @@
-"""App and Function: what a service is made of, recorded by decorators.
-
-A decorated function comes back as it is, so that a unit test calls it directly. Nothing here looks at
-annotations or builds tables: importing the user's module must stay cheap, and the runtime does that
-for the one function it runs.
-"""
+"""App and Function: what a service is made of, as the decorators of ``triggers.py`` record it."""
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from pys_multi.errors import DefinitionError
 from pys_multi.routing import Template
+from pys_multi.triggers import Triggers, check_number, check_prefix, place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Protocol, TypedDict, TypeVar, Unpack
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
 
     from pys_multi.cors import CORS
-    from pys_multi.http import Request
     from pys_multi.model import Service
     from pys_multi.resources import Backend, Bucket, Grant, Queue, Resource, Secret, Table, Topic
+    from pys_multi.triggers import Auth, Middleware, RouteOptions
 
-    Handler = TypeVar("Handler", bound=Callable[..., Any])
-    Middleware = Callable[[Any, Callable[[Any], Any]], Any]
-
-    class RouteOptions(TypedDict, total=False):
-        """What a route decorator takes beside method and path; see :meth:`App.route`."""
-
-        status: int
-        public: bool
-        auth: Authenticator
-        uses: Iterable[object]
-        middleware: Iterable[Middleware]
-
-    class Authenticator(Protocol):
-        """Who is calling: the principal, or None for nobody (401). Raises HTTPError 403 for "not you"."""
-
-        def authenticate(self, request: Request) -> object: ...
-
-        def describe(self) -> Mapping[str, Any]: ...
-
+#: Paths below it answer for the runtime itself, such as the health of a function.
+OWN_PATHS = "/.pys-multi"
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _ANY = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 
 
-def place_of(handler: Any) -> str:
-    """``file:line`` of a function, for messages."""
-    code = getattr(handler, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(handler)
-
-
 def _check_name(what: str, name: object, letters: frozenset[str], limit: int) -> str:
     if (
         not isinstance(name, str)
-        or not name
-        or len(name) > limit
+        or not 0 < len(name) <= limit
         or not letters.issuperset(name)
         or not name[0].isalpha()
+        or name.endswith("-")
     ):
         kind = "lower-case letters, digits and '-'" if letters is _LOWER else "letters, digits, '-' and '_'"
-        raise DefinitionError(f"{name!r} is not a {what} name: write 1 to {limit} {kind}, beginning with a letter")
+        raise DefinitionError(
+            f"{name!r} is not a {what} name: write 1 to {limit} {kind}, beginning with a letter and not ending in '-'"
+        )
     return name
 
 
@@ -71,15 +48,6 @@ def _check_options(owner: str, options: Mapping[str, Any]) -> dict[str, Mapping[
                 f"for example {key}={{...}}"
             )
     return dict(options)
-
-
-_ROUTE_OPTIONS = ("status", "public", "auth", "uses", "middleware")
-
-
-def _check_options_of_route(options: Mapping[str, Any]) -> None:
-    for key in options:
-        if key not in _ROUTE_OPTIONS:
-            raise DefinitionError(f"a route has no option {key!r}; it has {', '.join(_ROUTE_OPTIONS)}")
 
 
 class Endpoint:
@@ -95,7 +63,7 @@ class Endpoint:
         handler: Callable[..., Any],
         status: int | None,
         public: bool,
-        auth: Authenticator | None,
+        auth: Auth | None,
         middleware: tuple[Middleware, ...],
     ) -> None:
         self.function = function
@@ -112,15 +80,23 @@ class Endpoint:
 class Mount:
     """An ASGI or WSGI application as it was mounted."""
 
-    __slots__ = ("application", "auth", "function", "id", "interface", "path", "public")
+    __slots__ = ("application", "auth", "function", "id", "interface", "path", "public", "template")
 
     def __init__(
-        self, function: Function, interface: str, application: Any, path: str, public: bool, auth: Authenticator | None
+        self,
+        function: Function,
+        interface: str,
+        application: Any,
+        path: str,
+        template: Template,
+        public: bool,
+        auth: Auth | None,
     ) -> None:
         self.function = function
         self.interface = interface
         self.application = application
         self.path = path
+        self.template = template
         self.public = public
         self.auth = auth
         self.id = f"{function.name}:{interface} {path or '/'}"
@@ -134,115 +110,15 @@ class Reaction:
 
     __slots__ = ("function", "handler", "id", "kind", "settings")
 
-    def __init__(self, function: Function, kind: str, handler: Callable[..., Any], settings: dict[str, Any]) -> None:
+    def __init__(self, function: Function, kind: str, handler: Callable[..., Any], settings: Mapping[str, Any]) -> None:
         self.function = function
         self.kind = kind
         self.handler = handler
         self.settings = settings
-        self.id = function.trigger_id(getattr(handler, "__name__", kind))
+        self.id = function.trigger_id(handler, kind)
 
 
-class _Routes:
-    """The route decorators, shared by App, Function and Router."""
-
-    __slots__ = ()
-
-    def route(self, method: str, path: str, **options: Unpack[RouteOptions]) -> Callable[[Handler], Handler]:
-        """Binds a method and a path template to the decorated handler.
-
-        status: of a success; 200 unless said otherwise, 204 where the handler returns None. public: whoever
-        reaches it may call it. auth: says who is calling; without public and auth a route is private. uses:
-        grants of this handler, added to its function's. middleware: around this route alone.
-        Raises DefinitionError.
-        """
-        _check_options_of_route(options)
-
-        def decorate(handler: Handler) -> Handler:
-            self._add_route(method, path, handler, options)
-            return handler
-
-        return decorate
-
-    def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Handler], Handler]:
-        """A GET (and HEAD) route; options as for :meth:`route`."""
-        return self.route("GET", path, **options)
-
-    def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Handler], Handler]:
-        """A POST route; options as for :meth:`route`."""
-        return self.route("POST", path, **options)
-
-    def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Handler], Handler]:
-        """A PUT route; options as for :meth:`route`."""
-        return self.route("PUT", path, **options)
-
-    def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Handler], Handler]:
-        """A PATCH route; options as for :meth:`route`."""
-        return self.route("PATCH", path, **options)
-
-    def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Handler], Handler]:
-        """A DELETE route; options as for :meth:`route`."""
-        return self.route("DELETE", path, **options)
-
-    if TYPE_CHECKING:
-
-        def _add_route(self, method: str, path: str, handler: Callable[..., Any], options: RouteOptions) -> None: ...
-
-
-class Router(_Routes):
-    """Routes of one module, put under a prefix of an App, a Function or another Router with ``include``."""
-
-    __slots__ = ("_auth", "_included", "_middleware", "_prefix", "_public", "_routes")
-
-    def __init__(
-        self,
-        prefix: str = "",
-        *,
-        public: bool | None = None,
-        auth: Authenticator | None = None,
-        middleware: Iterable[Middleware] = (),
-    ) -> None:
-        self._prefix = _check_prefix(prefix)
-        self._public = public
-        self._auth = auth
-        self._middleware = tuple(middleware)
-        self._routes: list[tuple[str, str, Callable[..., Any], RouteOptions]] = []
-        self._included: list[tuple[_Routes, str]] = []
-
-    def include(self, router: Router, prefix: str = "") -> None:
-        """Puts the routes of another router under this one."""
-        router._include_in(self, _check_prefix(prefix))
-
-    def _add_route(self, method: str, path: str, handler: Callable[..., Any], options: RouteOptions) -> None:
-        inherited = options.copy()
-        if "public" not in options and "auth" not in options:
-            if self._public is not None:
-                inherited["public"] = self._public
-            if self._auth is not None:
-                inherited["auth"] = self._auth
-        inherited["middleware"] = (*self._middleware, *options.get("middleware", ()))
-        route = (method, path, handler, inherited)
-        self._routes.append(route)
-        # Routes that are defined after the router was included arrive as well.
-        for target, prefix in self._included:
-            self._pass_on(target, prefix, route)
-
-    def _include_in(self, target: _Routes, prefix: str) -> None:
-        self._included.append((target, prefix))
-        for route in self._routes:
-            self._pass_on(target, prefix, route)
-
-    def _pass_on(self, target: _Routes, prefix: str, route: tuple[str, str, Callable[..., Any], RouteOptions]) -> None:
-        method, path, handler, options = route
-        target._add_route(method, prefix + self._prefix + path or "/", handler, options)
-
-
-def _check_prefix(prefix: str) -> str:
-    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
-        raise DefinitionError(f"prefix {prefix!r} begins with '/' and does not end with it")
-    return prefix
-
-
-class Function(_Routes):
+class Function(Triggers):
     """The deployable and scalable unit; made by :meth:`App.function`."""
 
     __slots__ = (
@@ -277,22 +153,30 @@ class Function(_Routes):
         environment: Mapping[str, str] | None,
         dependencies: Iterable[str],
         public: bool | None,
-        auth: Authenticator | None,
+        auth: Auth | None,
         cors: CORS | None,
         options: dict[str, Mapping[str, Any]],
     ) -> None:
-        for what, value in (("memory", memory), ("timeout", timeout), ("concurrency", concurrency)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-                raise DefinitionError(f"function {name!r}: {what} is a positive number, not {value!r}")
+        where = f"function {name!r}"
+        # Bounds that only catch what nobody can mean; what a provider allows, it says itself.
+        check_number(f"{where}: memory (MB)", memory, int, 1, 1_048_576)
+        check_number(f"{where}: timeout (seconds)", timeout, float, 0.001, 604_800)
+        check_number(f"{where}: concurrency", concurrency, int, 1, 10_000)
+        if public and auth is not None:
+            raise DefinitionError(f"{where} is public or names an authenticator, not both")
         for key, text in (environment or {}).items():
             if not isinstance(key, str) or not isinstance(text, str) or not key or "=" in key or "\0" in key + text:
-                raise DefinitionError(f"function {name!r}: environment is text by name, not {key!r}: {text!r}")
+                raise DefinitionError(f"{where}: environment is text by name, not {key!r}: {text!r}")
+            if key.startswith("PYS_MULTI_"):
+                raise DefinitionError(f"{where}: {key!r} is taken: names that begin with PYS_MULTI_ are the runtime's")
+        if isinstance(dependencies, str):
+            raise DefinitionError(f"{where}: dependencies is a list of names, such as [{dependencies!r}]")
         self.app = app
         self.name = name
         self.memory = memory
         self.timeout = timeout
         self.concurrency = concurrency
-        self.uses: list[object] = list(uses)
+        self.uses: list[Grant] = app._grants_in(where, uses)
         self.environment = dict(environment or {})
         self.dependencies = tuple(dependencies)
         self.public = public
@@ -305,26 +189,37 @@ class Function(_Routes):
         self.middlewares: list[Middleware] = []
         self._ids: set[str] = set()
 
-    # ---- HTTP
+    def _function(self) -> Function:
+        return self
+
+    def _access(self, where: str, public: bool | None, auth: Auth | None) -> tuple[bool, Auth | None]:
+        """Who may call: what the route says, else its function, else the app; nobody from outside without that."""
+        for says_public, says_auth in ((public, auth), (self.public, self.auth), (self.app.public, self.app.auth)):
+            if says_public and says_auth is not None:
+                raise DefinitionError(f"{where}: a route is public or names an authenticator, not both")
+            if says_public is not None or says_auth is not None:
+                return bool(says_public), says_auth
+        return False, None
+
+    def _add_uses(self, where: str, uses: Iterable[object]) -> None:
+        self.uses += self.app._grants_in(where, uses)
+        self.app._grants.pop(self.name, None)
 
     def _add_route(self, method: str, path: str, handler: Callable[..., Any], options: RouteOptions) -> None:
         where = place_of(handler)
-        status, public, auth = options.get("status"), options.get("public"), options.get("auth")
-        if not method.isascii() or not method.isalpha():
+        status = options.get("status")
+        if not isinstance(method, str) or not method.isascii() or not method.isalpha():
             raise DefinitionError(f"{where}: {method!r} is not an HTTP method")
         method = method.upper()
-        if status is not None and not 100 <= status <= 599:
-            raise DefinitionError(f"{where}: {status} is not an HTTP status")
-        if public and auth is not None:
-            raise DefinitionError(f"{where}: a route is public or names an authenticator, not both")
-        if public is None and auth is None:
-            public, auth = self.public, self.auth
-            if public is None and auth is None:
-                public, auth = self.app.public, self.app.auth
+        if status is not None:
+            check_number(f"{where}: the status of a success", status, int, 200, 599)
         try:
             template = Template(path)
         except DefinitionError as error:
             raise DefinitionError(f"{where}: {error}") from None
+        if template.text == OWN_PATHS or template.text.startswith(OWN_PATHS + "/"):
+            raise DefinitionError(f"{where}: paths below {OWN_PATHS} belong to pys-multi")
+        public, auth = self._access(where, options.get("public"), options.get("auth"))
         shape = (method, template.shape)
         known = self.app._shapes.get(shape)
         if known is not None:
@@ -332,149 +227,44 @@ class Function(_Routes):
                 f"{where}: {method} {path} matches the same paths as {known.method} {known.template.text} "
                 f"at {place_of(known.handler)}"
             )
-        endpoint = Endpoint(
-            self, method, template, handler, status, bool(public), auth, tuple(options.get("middleware", ()))
-        )
+        self._add_uses(where, options.get("uses", ()))
+        endpoint = Endpoint(self, method, template, handler, status, public, auth, tuple(options.get("middleware", ())))
         self.app._shapes[shape] = endpoint
         self.endpoints.append(endpoint)
-        self.uses.extend(options.get("uses", ()))
 
-    def include(self, router: Router, prefix: str = "") -> None:
-        """Puts the routes of a router into this function."""
-        router._include_in(self, _check_prefix(prefix))
-
-    def asgi(
-        self,
-        application: Any,
-        path: str = "",
-        *,
-        public: bool | None = None,
-        auth: Authenticator | None = None,
-    ) -> None:
-        """Mounts an ASGI application (FastAPI, Starlette, Django, …) as it is, for every path below ``path``."""
-        self._mount("asgi", application, path, public, auth)
-
-    def wsgi(
-        self,
-        application: Any,
-        path: str = "",
-        *,
-        public: bool | None = None,
-        auth: Authenticator | None = None,
-    ) -> None:
-        """Mounts a WSGI application (Flask, Django, …) as it is, for every path below ``path``."""
-        self._mount("wsgi", application, path, public, auth)
-
-    def _mount(
-        self, interface: str, application: Any, path: str, public: bool | None, auth: Authenticator | None
-    ) -> None:
+    def _mount(self, interface: str, application: Any, path: str, public: bool | None, auth: Auth | None) -> None:
+        where = f"function {self.name!r}"
         if not callable(application):
-            raise DefinitionError(f"function {self.name!r}: {application!r} is not an {interface.upper()} application")
-        path = _check_prefix("" if path == "/" else path)
-        if "{" in path:
-            raise DefinitionError(f"function {self.name!r}: a mount path is plain text, not {path!r}")
-        if public is None and auth is None:
-            public, auth = self.public, self.auth
-            if public is None and auth is None:
-                public, auth = self.app.public, self.app.auth
-        for function in self.app.functions.values():
-            for mount in function.mounts:
-                if mount.path == path:
-                    raise DefinitionError(
-                        f"function {self.name!r}: {path or '/'!r} is mounted already by {function.name!r}"
-                    )
-        self.mounts.append(Mount(self, interface, application, path, bool(public), auth))
+            raise DefinitionError(f"{where}: {application!r} is not an {interface.upper()} application")
+        path = check_prefix("" if path == "/" else path)
+        if path and ("{" in path or "}" in path or path.startswith(OWN_PATHS)):
+            raise DefinitionError(f"{where}: a mount path is plain text and not below {OWN_PATHS}, not {path!r}")
+        for mount in self.app._mounts():
+            if mount.path == path:
+                raise DefinitionError(f"{where}: {path or '/'!r} is mounted already by {mount.function.name!r}")
+        try:
+            template = Template(path + "/{path:path}")
+        except DefinitionError as error:
+            raise DefinitionError(f"{where}: {error}") from None
+        public, auth = self._access(where, public, auth)
+        self.mounts.append(Mount(self, interface, application, path, template, public, auth))
 
-    # ---- events
+    def _add_reaction(
+        self, kind: str, settings: Mapping[str, Any], handler: Callable[..., Any], uses: Iterable[object]
+    ) -> None:
+        self._add_uses(place_of(handler), uses)
+        self.reactions.append(Reaction(self, kind, handler, settings))
 
-    def every(self, interval: str, *, uses: Iterable[object] = ()) -> Callable[[Handler], Handler]:
-        """Runs the decorated handler at an interval, such as ``"15 minutes"``, ``"1 hour"``, ``"2 days"``.
-
-        The handler takes nothing, or an Event (its ``time`` is when it was due).
-        """
-        return self._react("schedule", {"expression": f"every {interval}", "timezone": "UTC"}, uses)
-
-    def schedule(
-        self, cron: str, *, timezone: str = "UTC", uses: Iterable[object] = ()
-    ) -> Callable[[Handler], Handler]:
-        """Runs the decorated handler at times given by five cron fields, in an IANA time zone."""
-        return self._react("schedule", {"expression": cron, "timezone": timezone}, uses)
-
-    def consume(
-        self, queue: Queue, *, batch: int = 1, window: float = 0.0, uses: Iterable[object] = ()
-    ) -> Callable[[Handler], Handler]:
-        """Gives the queue's messages to the decorated handler: one Message, or a list of up to ``batch``.
-
-        window: seconds to wait for a batch to fill. A handler of one Message that raises fails that message;
-        a handler of a list fails those it marks (``with message:`` or ``message.fail()``), and where it raises
-        otherwise, each message of the batch is run alone so that only the guilty fail.
-        """
-        if type(queue).__name__ != "Queue":
-            raise DefinitionError(f"consume takes a queue of the app, not {queue!r}")
-        if not 1 <= batch <= 10_000:
-            raise DefinitionError(f"consume: batch is 1 to 10,000 messages, not {batch}")
-        if not 0 <= window <= 300:
-            raise DefinitionError(f"consume: window is 0 to 300 seconds, not {window}")
-        for function in self.app.functions.values():
-            for other in function.reactions:
-                if other.kind == "consume" and other.settings["queue"] == queue.name:
-                    raise DefinitionError(
-                        f"queue {queue.name!r} has a consumer already, {other.id!r}: a message goes to one consumer; "
-                        "use a topic where several want it"
-                    )
-        return self._react("consume", {"queue": queue.name, "batch": batch, "window": float(window)}, uses)
-
-    def subscribe(self, topic: Topic, *, retries: int = 3, uses: Iterable[object] = ()) -> Callable[[Handler], Handler]:
-        """Gives every message of the topic to the decorated handler, up to ``retries`` times more when it raises."""
-        if type(topic).__name__ != "Topic":
-            raise DefinitionError(f"subscribe takes a topic of the app, not {topic!r}")
-        return self._react("subscribe", {"topic": topic.name, "retries": _check_retries(retries)}, uses)
-
-    def created(
-        self, bucket: Bucket, *, prefix: str = "", suffix: str = "", retries: int = 3, uses: Iterable[object] = ()
-    ) -> Callable[[Handler], Handler]:
-        """Runs the decorated handler with an Event for every object that is created or replaced."""
-        return self._object_event(bucket, "created", prefix, suffix, retries, uses)
-
-    def deleted(
-        self, bucket: Bucket, *, prefix: str = "", suffix: str = "", retries: int = 3, uses: Iterable[object] = ()
-    ) -> Callable[[Handler], Handler]:
-        """Runs the decorated handler with an Event for every object that is deleted."""
-        return self._object_event(bucket, "deleted", prefix, suffix, retries, uses)
-
-    def _object_event(
-        self, bucket: Bucket, event: str, prefix: str, suffix: str, retries: int, uses: Iterable[object]
-    ) -> Callable[[Handler], Handler]:
-        if type(bucket).__name__ != "Bucket":
-            raise DefinitionError(f"{event} takes a bucket of the app, not {bucket!r}")
-        settings = {
-            "bucket": bucket.name,
-            "event": event,
-            "prefix": prefix,
-            "suffix": suffix,
-            "retries": _check_retries(retries),
-        }
-        return self._react("object", settings, uses)
-
-    def _react(self, kind: str, settings: dict[str, Any], uses: Iterable[object]) -> Callable[[Handler], Handler]:
-        def decorate(handler: Handler) -> Handler:
-            self.reactions.append(Reaction(self, kind, handler, settings))
-            self.uses.extend(uses)
-            return handler
-
-        return decorate
-
-    def trigger_id(self, name: str) -> str:
+    def trigger_id(self, handler: object, kind: str) -> str:
         """An id for one more trigger of this function: its handler's name, numbered where it repeats."""
-        wanted = candidate = f"{self.name}:{name}"
+        name = getattr(handler, "__name__", kind)
+        wanted = candidate = f"{self.name}:{name if name.isidentifier() else kind}"
         number = 1
         while candidate in self._ids:
             number += 1
             candidate = f"{wanted}-{number}"
         self._ids.add(candidate)
         return candidate
-
-    # ---- around both
 
     def middleware(self, middleware: Middleware) -> Middleware:
         """Puts ``middleware(request_or_event, call_next)`` around every handler of this function."""
@@ -485,16 +275,11 @@ class Function(_Routes):
         return f"<Function {self.name}>"
 
 
-def _check_retries(retries: int) -> int:
-    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 100:
-        raise DefinitionError(f"retries is 0 to 100, not {retries!r}")
-    return retries
-
-
-class App(_Routes):
+class App(Triggers):
     """A service: functions, their triggers, and the resources they use.
 
     name: of the service. public and auth: what holds for routes that say neither. cors: for all routes.
+    Raises DefinitionError.
     """
 
     def __init__(
@@ -502,10 +287,12 @@ class App(_Routes):
         name: str,
         *,
         public: bool | None = None,
-        auth: Authenticator | None = None,
+        auth: Auth | None = None,
         cors: CORS | None = None,
     ) -> None:
         self.name = _check_name("service", name, _LOWER, 40)
+        if public and auth is not None:
+            raise DefinitionError(f"app {name!r} is public or names an authenticator, not both")
         self.public = public
         self.auth = auth
         self.cors = cors
@@ -517,6 +304,7 @@ class App(_Routes):
         self.backend: Backend | None = None
         self.connect: Callable[[], Backend] | None = None
         self.running_function = ""
+        self._connecting = allocate_lock()
         self._shapes: dict[tuple[str, str], Endpoint] = {}
         self._grants: dict[str, frozenset[tuple[str, str]]] = {}
 
@@ -533,7 +321,7 @@ class App(_Routes):
         environment: Mapping[str, str] | None = None,
         dependencies: Iterable[str] = (),
         public: bool | None = None,
-        auth: Authenticator | None = None,
+        auth: Auth | None = None,
         cors: CORS | None = None,
         **options: Mapping[str, Any],
     ) -> Function:
@@ -563,49 +351,18 @@ class App(_Routes):
         )
         return function
 
-    @property
-    def main(self) -> Function:
-        """The function that the app's own decorators add to, named ``main``."""
+    def _function(self) -> Function:
+        """The function that the app's own decorators add to."""
         return self.functions.get("main") or self.function("main")
 
     def _add_route(self, method: str, path: str, handler: Callable[..., Any], options: RouteOptions) -> None:
-        self.main._add_route(method, path, handler, options)
+        self._function()._add_route(method, path, handler, options)
 
-    def include(self, router: Router, prefix: str = "") -> None:
-        """Puts the routes of a router into the main function."""
-        self.main.include(router, prefix)
+    def _mounts(self) -> Iterator[Mount]:
+        return (mount for function in self.functions.values() for mount in function.mounts)
 
-    def asgi(self, application: Any, path: str = "", **options: Any) -> None:
-        """Mounts an ASGI application in the main function; see :meth:`Function.asgi`."""
-        self.main.asgi(application, path, **options)
-
-    def wsgi(self, application: Any, path: str = "", **options: Any) -> None:
-        """Mounts a WSGI application in the main function; see :meth:`Function.wsgi`."""
-        self.main.wsgi(application, path, **options)
-
-    def every(self, interval: str, **options: Any) -> Callable[[Handler], Handler]:
-        """:meth:`Function.every` of the main function."""
-        return self.main.every(interval, **options)
-
-    def schedule(self, cron: str, **options: Any) -> Callable[[Handler], Handler]:
-        """:meth:`Function.schedule` of the main function."""
-        return self.main.schedule(cron, **options)
-
-    def consume(self, queue: Queue, **options: Any) -> Callable[[Handler], Handler]:
-        """:meth:`Function.consume` of the main function."""
-        return self.main.consume(queue, **options)
-
-    def subscribe(self, topic: Topic, **options: Any) -> Callable[[Handler], Handler]:
-        """:meth:`Function.subscribe` of the main function."""
-        return self.main.subscribe(topic, **options)
-
-    def created(self, bucket: Bucket, **options: Any) -> Callable[[Handler], Handler]:
-        """:meth:`Function.created` of the main function."""
-        return self.main.created(bucket, **options)
-
-    def deleted(self, bucket: Bucket, **options: Any) -> Callable[[Handler], Handler]:
-        """:meth:`Function.deleted` of the main function."""
-        return self.main.deleted(bucket, **options)
+    def _reactions(self) -> Iterator[Reaction]:
+        return (reaction for function in self.functions.values() for reaction in function.reactions)
 
     def middleware(self, middleware: Middleware) -> Middleware:
         """Puts ``middleware(request_or_event, call_next)`` around every handler of every function."""
@@ -626,13 +383,14 @@ class App(_Routes):
         """A queue with its dead-letter queue. visibility: seconds, see :class:`pys_multi.Queue`."""
         from pys_multi.resources import Queue
 
-        if visibility is not None and not 1 <= visibility <= 43_200:
-            raise DefinitionError(f"queue {name!r}: visibility is 1 to 43,200 seconds, not {visibility}")
+        if visibility is not None:
+            check_number(f"queue {name!r}: visibility (seconds)", visibility, float, 1, 43_200)
+        check_number(f"queue {name!r}: retries", retries, int, 0, 100)
         queue = Queue(
             self,
             _check_name("queue", name, _ANY, 60),
             _check_options(f"queue {name!r}", options),
-            retries=_check_retries(retries),
+            retries=retries,
             visibility=visibility,
             ordered=ordered,
         )
@@ -659,8 +417,8 @@ class App(_Routes):
         """A table whose items are identified by the attribute ``key``, and ``sort`` where it has one."""
         from pys_multi.resources import Table
 
-        if not key or key == sort:
-            raise DefinitionError(f"table {name!r}: key and sort are two attribute names")
+        if not isinstance(key, str) or not key or not isinstance(sort, str | None) or sort in ("", key):
+            raise DefinitionError(f"table {name!r}: key and sort are two attribute names, not {key!r} and {sort!r}")
         table = Table(
             self,
             _check_name("table", name, _ANY, 60),
@@ -690,21 +448,30 @@ class App(_Routes):
     # ---- what the runtime and the tools ask
 
     def grants_of(self, function: str) -> frozenset[tuple[str, str]]:
-        """(resource, verb) pairs that a function was granted. Raises DefinitionError for what is no grant."""
+        """(resource, verb) pairs that a function was granted; none for a function that is not here."""
         grants = self._grants.get(function)
         if grants is None:
-            uses = self.functions[function].uses if function in self.functions else ()
-            grants = frozenset((grant.resource.name, verb) for grant in self._grants_in(uses) for verb in grant.verbs)
+            uses = self.functions[function].uses if function in self.functions else []
+            grants = frozenset((grant.resource.name, verb) for grant in uses for verb in grant.verbs)
             self._grants[function] = grants
         return grants
 
-    def _grants_in(self, uses: Iterable[object]) -> list[Grant]:
+    def _grants_in(self, where: str, uses: Iterable[object]) -> list[Grant]:
+        if isinstance(uses, tuple | list) and not uses:
+            return []
         from pys_multi.resources import grant_of
 
-        grants = [grant_of(entry) for entry in uses]
-        for grant in grants:
+        if isinstance(uses, str) or not hasattr(uses, "__iter__"):
+            raise DefinitionError(f"{where}: uses is a list, such as [orders.send, stock.read], not {uses!r}")
+        grants = []
+        for entry in uses:
+            try:
+                grant = grant_of(entry)
+            except DefinitionError as error:
+                raise DefinitionError(f"{where}: {error}") from None
             if self.resources.get(grant.resource.name) is not grant.resource:
-                raise DefinitionError(f"uses: {grant.resource!r} belongs to another app than {self.name!r}")
+                raise DefinitionError(f"{where}: uses {grant.resource!r}, which belongs to another app")
+            grants.append(grant)
         return grants
 
     def service(self) -> Service:

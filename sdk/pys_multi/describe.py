@@ -65,7 +65,7 @@ def _function(app: App, function: Function) -> model.Function:
         trigger = kinds[reaction.kind](id=reaction.id, handler=_reference(reaction.handler), **reaction.settings)
         triggers.append(trigger)
     verbs: dict[str, list[str]] = {}
-    for grant in app._grants_in(function.uses):
+    for grant in function.uses:
         known = verbs.setdefault(grant.resource.name, [])
         known.extend(verb for verb in grant.verbs if verb not in known)
     return model.Function(

@@ -222,6 +222,12 @@ def bind(handler: Any, path_parameters: Mapping[str, str], method: str) -> Bindi
     return Binding(parameters, caller_of(handler, parameters))
 
 
+def signature_of(handler: Any) -> list[tuple[str, Any, bool]]:
+    """(name, default or `REQUIRED`, keyword only) of each parameter a caller fills. Raises DefinitionError."""
+    function, skip = _function_of(handler)
+    return _signature(function, skip)
+
+
 def annotations_of(handler: Any) -> dict[str, Any]:
     """The annotations of a handler's parameters, strings evaluated. Raises DefinitionError."""
     function, _ = _function_of(handler)
@@ -284,7 +290,7 @@ def _signature(function: Any, skip: int) -> list[tuple[str, Any, bool]]:
     code = function.__code__
     count = code.co_argcount
     if code.co_flags & 0x0C:  # CO_VARARGS, CO_VARKEYWORDS
-        raise DefinitionError("*args and **kwargs cannot be filled from a request; name the parameters")
+        raise DefinitionError("*args and **kwargs cannot be filled; name the parameters")
     defaults = function.__defaults__ or ()
     first = count - len(defaults)
     found = [

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pys_multi.errors import DefinitionError
+from pys_multi.errors import DefinitionError, FieldError, HTTPError, InvalidInput
 from pys_multi.messages import Context, Event, Message, current_context
-from pys_multi.runtime import is_async, wrap
+from pys_multi.runtime import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pys_multi.app import Middleware, Reaction
+    from pys_multi.app import Reaction
+    from pys_multi.triggers import Middleware
+
+    Fill = Callable[[Any], Any]
 
 
 class Failure:
@@ -27,40 +30,56 @@ class Failure:
         return f"Failure({self.id!r}, {self.error!r})"
 
 
-class Runner:
-    """Calls one reaction's handler with what it asks for."""
+def _silent(text: str, error: BaseException | None = None) -> None:
+    """Where nobody reads a log."""
 
-    def __init__(self, reaction: Reaction, middlewares: tuple[Middleware, ...]) -> None:
+
+class Runner:
+    """Calls one reaction's handler with what it asks for; log is told why a message failed.
+
+    Raises DefinitionError for a handler that asks for what there is not.
+    """
+
+    def __init__(
+        self,
+        reaction: Reaction,
+        middlewares: tuple[Middleware, ...],
+        log: Callable[[str, BaseException | None], None] = _silent,
+    ) -> None:
         self.reaction = reaction
-        handler = reaction.handler
-        self._call, self.takes_batch = _bind(reaction)
-        self._chain, self._async = wrap(self._call, is_async(handler), middlewares)
+        self._log = log
+        call, self.takes_batch = _bind(reaction)
+        self._step, self._must_await = call, is_async(reaction.handler)
+        if middlewares:
+            from pys_multi.middleware import wrap
+
+            self._step, self._must_await = wrap(call, self._must_await, middlewares)
 
     def messages(self, messages: list[Message]) -> list[Failure]:
-        """Hands messages over, together or one by one as the handler takes them. Never raises for a handler."""
+        """Hands messages over, together or one by one as the handler takes them. Never raises an Exception."""
         if not self.takes_batch:
             for message in messages:
                 self._one(message, message)
         else:
             error = self._run(messages)
             if error is not None:
-                if len(messages) == 1:
-                    messages[0].error = messages[0].error or error
-                else:
-                    # Nobody knows which message it was: each one is run alone, and only the guilty fail.
-                    self._each_alone(messages, error)
-        return [_failure(message) for message in messages if message.error is not None]
+                self._each_alone(messages, error)
+        return [self._failure(message) for message in messages if message.error is not None]
 
     def _each_alone(self, messages: list[Message], error: Exception) -> None:
+        """Nobody knows which message it was: each is run alone, except for those that are known to have failed."""
+        rest = [message for message in messages if message.error is None]
+        if len(messages) == 1:
+            for message in rest:
+                message.error = error
+            return
+        self._log(f"{self.reaction.id} failed with a batch; its messages are run one by one", error)
         context = current_context()
-        for message in messages:
-            message.error = None
-        for position, message in enumerate(messages):
+        for message in rest:
             if context is not None and context.remaining() <= 0:
-                for late in messages[position:]:
-                    late.error = error
-                return
-            self._one(message, [message])
+                message.error = error
+            else:
+                self._one(message, [message])
 
     def _one(self, message: Message, value: Message | list[Message]) -> None:
         error = self._run(value)
@@ -69,73 +88,85 @@ class Runner:
 
     def _run(self, value: Any) -> Exception | None:
         try:
-            self._invoke(value)
+            self.event(value)
         except Exception as error:
-            import logging
-
-            logging.getLogger("pys_multi").exception("%s failed", self.reaction.id)
             return error
         return None
 
-    def event(self, event: Event) -> None:
-        """Hands an event over. Raises what the handler raised."""
-        self._invoke(event)
-
-    def _invoke(self, value: Any) -> None:
-        result = self._chain(value)
-        if self._async or hasattr(result, "__await__"):
+    def event(self, value: Any) -> None:
+        """Hands an event, or whatever the handler takes, over. Raises what the handler raised."""
+        result = self._step(value)
+        if self._must_await or hasattr(result, "__await__"):
             from pys_multi.loop import run
 
             run(result)
 
+    def _failure(self, message: Message) -> Failure:
+        error = message.error
+        cause = error if isinstance(error, BaseException) else None
+        text = f"{type(error).__name__}: {error}" if cause is not None else str(error)
+        self._log(f"{self.reaction.id} failed with message {message.id} at attempt {message.attempt}: {text}", cause)
+        return Failure(message.id, text[:1000])
 
-def _failure(message: Message) -> Failure:
-    error = message.error
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
-    return Failure(message.id, text[:1000])
 
-
-def _bind(reaction: Reaction) -> tuple[Callable[[Any], Any], bool]:
+def _bind(reaction: Reaction) -> tuple[Fill, bool]:
     """A function of the message, batch or event that calls the handler; and whether it takes a batch.
 
     Parameters are told apart by annotation: Message, list[Message], Event, Context; anything else is the body
-    of the message, validated. Without an annotation: the name `batch` or `messages` is the batch, `context`
-    the context, any other name the message or event.
+    of the message: bytes and str as it came, other types from JSON, validated. Without an annotation the name
+    `context` is the context, `batch` and `messages` are the batch, any other name is the message or event (the
+    batch where the trigger has one, unless it is named `message`). A parameter with a default that is not
+    annotated so keeps it.
     """
-    from pys_multi.app import place_of
-    from pys_multi.parameters import annotations_of
+    from pys_multi.parameters import REQUIRED, annotations_of, signature_of
+    from pys_multi.triggers import place_of
 
     handler = reaction.handler
-    annotations = annotations_of(handler)
-    where = f"{place_of(handler)}: {getattr(handler, '__name__', handler)}"
-    several = reaction.settings.get("batch", 1) > 1
-    fill: dict[str, Callable[[Any], Any]] = {}
-    batch = False
-    for name in _parameters(handler):
+    where = f"{place_of(handler)}: {getattr(handler, '__name__', handler)}()"
+    try:
+        annotations, signature = annotations_of(handler), signature_of(handler)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where}: {error}") from None
+    positional: list[Fill] = []
+    named: dict[str, Fill] = {}
+    kinds = []
+    for name, default, keyword in signature:
         annotation = annotations.get(name)
-        if annotation is Context or (annotation is None and name == "context"):
-            fill[name] = _context
-        elif reaction.kind not in ("consume", "subscribe"):
-            if annotation not in (None, Event, object):
-                raise DefinitionError(
-                    f"{where}: parameter {name!r} of a {reaction.kind} handler is an Event or a Context"
-                )
-            fill[name] = _itself
-        elif annotation is None:
-            batch = batch or name in ("batch", "messages") or (several and name != "message")
-            fill[name] = _itself
-        elif annotation is Message or _is_message_list(annotation):
-            batch = batch or annotation is not Message
-            fill[name] = _itself
+        kind = _kind_of(name, annotation, reaction, f"{where}: parameter {name!r}")
+        if default is not REQUIRED and (annotation is None or kind == "body"):
+            continue
+        kinds.append(kind)
+        fill = _context if kind == "context" else _payload(annotation, handler, where) if kind == "body" else _itself
+        if keyword:
+            named[name] = fill
         else:
-            fill[name] = _payload(annotation, handler)
-    if batch and any(function is not _itself and function is not _context for function in fill.values()):
-        raise DefinitionError(f"{where} takes a batch and the body of one message: take one or the other")
-    if not fill:
+            positional.append(fill)
+    if ("batch" in kinds and {"message", "body"}.intersection(kinds)) or kinds.count("body") > 1:
+        raise DefinitionError(f"{where} takes one of: a batch, or a message and its body")
+    if positional == [_itself] and not named:
+        return handler, "batch" in kinds
+    if not positional and not named:
         return (lambda _: handler()), False
-    if list(fill.values()) == [_itself]:
-        return handler, batch
-    return (lambda value: handler(**{name: function(value) for name, function in fill.items()})), batch
+
+    def call(value: Any) -> Any:
+        return handler(*[fill(value) for fill in positional], **{name: fill(value) for name, fill in named.items()})
+
+    return call, "batch" in kinds
+
+
+def _kind_of(name: str, annotation: Any, reaction: Reaction, where: str) -> str:
+    if annotation is Context or (annotation is None and name == "context"):
+        return "context"
+    if reaction.kind not in ("consume", "subscribe"):
+        if annotation in (None, Event, object):
+            return "event"
+        raise DefinitionError(f"{where} of the handler of a {reaction.kind} trigger is an Event or a Context")
+    if annotation is None:
+        several = name in ("batch", "messages") or (reaction.settings.get("batch", 1) > 1 and name != "message")
+        return "batch" if several else "message"
+    if annotation is Message:
+        return "message"
+    return "batch" if _is_message_list(annotation) else "body"
 
 
 def _itself(value: Any) -> Any:
@@ -150,18 +181,28 @@ def _is_message_list(annotation: Any) -> bool:
     return getattr(annotation, "__origin__", None) is list and annotation.__args__ == (Message,)
 
 
-def _payload(annotation: Any, handler: Any) -> Callable[[Message], Any]:
+def _payload(annotation: Any, handler: Any, where: str) -> Fill:
+    # What send() and publish() put on the wire as it is comes back as it was.
+    if annotation is bytes:
+        return lambda message: message.body
+    if annotation is str:
+        return lambda message: message.text
     from pys_multi.encoding import parse_json
+    from pys_multi.scalars import Invalid, field_path
     from pys_multi.validation import decoder
 
-    decode = decoder(annotation, getattr(handler, "__globals__", {}))
-    return lambda message: decode(parse_json(message.body))
+    try:
+        decode = decoder(annotation, getattr(handler, "__globals__", {}))
+    except DefinitionError as error:
+        raise DefinitionError(f"{where}: {error}") from None
 
+    def read(message: Message) -> Any:
+        try:
+            return decode(parse_json(message.body))
+        except HTTPError as error:  # how the body of a request that is not JSON is answered
+            problems = [FieldError("body", "", error.detail)]
+        except Invalid as error:
+            problems = [FieldError("body", field_path(path), why) for path, why in error.problems]
+        raise InvalidInput(problems)
 
-def _parameters(handler: Any) -> tuple[str, ...]:
-    code = getattr(handler, "__code__", None)
-    if code is None:
-        handler = handler.__call__
-        code = handler.__code__
-    names: tuple[str, ...] = code.co_varnames[: code.co_argcount]
-    return names[1:] if names and hasattr(handler, "__self__") else names
+    return read
