@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -208,6 +208,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]))
 keys = st.from_regex(r"[a-z][a-z0-9_-]{0,6}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(keys, st.one_of(st.integers(-(2**62), 2**62), text, st.lists(text, max_size=3)), max_size=5),
     st.dictionaries(keys, st.dictionaries(keys, text, max_size=3), max_size=3),

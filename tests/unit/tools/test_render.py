@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pys_multi_tools.errors import RenderError
@@ -71,6 +71,7 @@ hostile = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(hostile, st.lists(st.fixed_dictionaries({"id": hostile, "values": st.lists(hostile)}), max_size=3))
 @example("after", [])
 def test_hostile_names_round_trip_through_json_and_yaml(package: str, name: str, items: list[Any]) -> None:
@@ -110,6 +111,7 @@ def test_what_json_cannot_say_is_refused(package: str, value: object) -> None:
     assert refused(package, "value.j2", {"value": value}).where == "templates/value.j2:2"
 
 
+@settings(deadline=None)
 @given(hostile)
 def test_a_bare_value_is_a_plain_word_or_refused(package: str, name: str) -> None:
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
