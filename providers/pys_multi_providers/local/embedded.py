@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
@@ -23,10 +22,12 @@ from pys_multi_providers.local.front import Front
 from pys_multi_providers.local.pump import Pump
 from pys_multi_providers.local.resources import LocalBackend
 from pys_multi_providers.local.store import Store
+from pys_multi_providers.local.threads import BusyFirstPool
 
 if TYPE_CHECKING:
     from pys_multi.app import App
     from pys_multi.http import Request, Response
+    from pys_multi.messages import Event
     from pys_multi.model import Service
 
 #: Sync handlers that run at the same time.
@@ -77,7 +78,7 @@ def serve(
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, pump: Pump, on_ready: Callable[[], None]) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    asyncio.get_running_loop().set_default_executor(BusyFirstPool(_THREADS))
     await pump.start()
     on_ready()
     try:
@@ -111,17 +112,19 @@ class _InProcess:
 
             async def invoke(trigger: str, kind: str, payload: Any) -> dict[str, str]:
                 started = perf_counter()
-                failures: dict[str, str] = {}
-                status = 500
-                try:
-                    if kind == "messages":
-                        failed = await asyncio.to_thread(self._runtime.messages, trigger, payload)
-                        failures = {failure.id: failure.error for failure in failed}
-                    else:
-                        await asyncio.to_thread(self._runtime.event, trigger, payload)
-                    status = 500 if failures else 200
-                finally:
-                    self._on_call(function, trigger, status, perf_counter() - started)
+                if kind == "messages":
+                    failed = await asyncio.to_thread(self._runtime.messages, trigger, payload)
+                    failures = {failure.id: failure.error for failure in failed}
+                else:
+                    failures = await asyncio.to_thread(self._event, trigger, payload)
+                self._on_call(function, trigger, 500 if failures else 200, perf_counter() - started)
                 return failures
 
             yield invoke
+
+    def _event(self, trigger: str, event: Event) -> dict[str, str]:
+        try:
+            self._runtime.event(trigger, event)
+        except Exception as error:  # the runtime has logged it
+            return {event.id: f"{type(error).__name__}: {error}"}
+        return {}

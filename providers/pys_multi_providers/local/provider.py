@@ -6,10 +6,12 @@ render → manifest.json;  deploy → builds unpacked, supervisor started, relea
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -55,8 +57,10 @@ from pys_multi_tools.render import render
 from pys_multi_tools.target import Target, host_target
 
 if TYPE_CHECKING:
+    from pys_multi.app import App
     from pys_multi_providers.local.sandbox import Sandbox
     from pys_multi_tools.bundle import Bundle
+    from pys_multi_tools.project import Project
 
 MANIFEST = "manifest.json"
 OnProgress = Callable[[Progress], None]
@@ -275,6 +279,24 @@ class LocalProvider:
             found.append(Finding(subject="local supervisor", ok=same, text=text, hint=hint))
         return found
 
+    def serve(
+        self,
+        app: App,
+        project: Project,
+        listener: socket.socket,
+        *,
+        state: Path,
+        on_call: Callable[[str, str, int, float], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        """Runs the service in this process, for development; a secret that has no value is not there."""
+        from pys_multi_providers.local.embedded import serve
+
+        values: dict[str, str] = {}
+        for name, reference in project.settings.secrets.items():
+            with contextlib.suppress(ProviderError):
+                values |= secrets.resolve({name: reference}, project.root)
+        serve(app, listener, directory=state, stage=project.stage, secrets=values, on_call=on_call, on_ready=on_ready)
 
     def sandbox(
         self, service: Service, directory: Path, *, secrets: Mapping[str, str], clock: Callable[[], float]
