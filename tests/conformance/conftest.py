@@ -18,6 +18,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(capability): skipped on a driver that lacks it, with its reason")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # With pytest-xdist --dist loadgroup: all tests of one driver in one worker, which deploys once.
+    for item in items:
+        for name in DRIVERS:
+            if f"[{name}" in item.name:
+                item.add_marker(pytest.mark.xdist_group(f"conformance-{name}"))
+
+
 @pytest.fixture(scope="session")
 def settings() -> Settings:
     return Settings()

@@ -29,6 +29,7 @@ CAPABILITIES = {
     "health": "every function answers the health path with its build id",
     "time": "waiting takes real time: delays and visibility can be seen",
     "ordered-queue": "messages of one group are delivered in order",
+    "strangers": "somebody who may not call private routes can try",
     "presign": "presigned URLs can be called",
     "dead-letters": "dead letters can be read",
     "large-bodies": "bodies past the limit reach the service or its gateway",
@@ -111,6 +112,9 @@ class Driver(Protocol):
 
     def request(self, method: str, target: str, fields: Fields = (), body: bytes = b"") -> Reply:
         """Calls the service as whoever deployed it. target: path and query string, as on the wire."""
+
+    def stranger(self, method: str, target: str) -> Reply:
+        """Calls the service as somebody who did not deploy it."""
 
     def stream(self, method: str, target: str, fields: Fields = ()) -> AbstractContextManager[Streamed]: ...
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.conformance.driver import Driver
 from tests.conformance.drivers.in_process import InProcessDriver
+from tests.conformance.drivers.local import LocalDriver
 
 DRIVERS: dict[str, type[Driver]] = {
     "in-process": InProcessDriver,
+    "local": LocalDriver,
 }

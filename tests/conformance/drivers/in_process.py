@@ -33,6 +33,7 @@ class InProcessDriver:
         "stdout": "pytest has the output",
         "health": "one runtime answers for all functions",
         "time": "the client's clock jumps to what is due",
+        "strangers": "whoever is in this process is no stranger",
         "presign": "there is no server behind the URLs",
     }
     max_body: ClassVar[int] = MAX_BODY_BYTES
@@ -51,6 +52,9 @@ class InProcessDriver:
     def request(self, method: str, target: str, fields: Fields = (), body: bytes = b"") -> Reply:
         reply = self._client.request(method, target, headers=fields, body=body)
         return Reply(reply.status, reply.headers.items(), reply.body)
+
+    def stranger(self, method: str, target: str) -> Reply:
+        raise AssertionError("not asked for: the driver lacks it")
 
     @contextmanager
     def stream(self, method: str, target: str, fields: Fields = ()) -> Iterator[Streamed]:

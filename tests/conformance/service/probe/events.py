@@ -26,15 +26,14 @@ from pys_multi import Context, Event, Message, current_context
 
 worker = app.function("worker", timeout=2, uses=[seen.write])
 relay = app.function("relay", timeout=2, uses=[seen.write, jobs.send])
+QUEUES = {q.name: q for q in (jobs, orders, batches, careless, flaky, doomed, ordered, chained)}
+TOPICS = {t.name: t for t in (news, rumours)}
 sender = app.function(
     "sender",
     concurrency=8,
     timeout=10,
-    uses=[jobs.send, orders.send, batches.send, careless.send, flaky.send, doomed.send]
-    + [ordered.send, chained.send, news.publish, rumours.publish, inbox],
+    uses=[*(queue.send for queue in QUEUES.values()), *(topic.publish for topic in TOPICS.values()), inbox],
 )
-QUEUES = {q.name: q for q in (jobs, orders, batches, careless, flaky, doomed, ordered, chained)}
-TOPICS = {t.name: t for t in (news, rumours)}
 
 
 # ---- sending

@@ -1,0 +1,1 @@
+"""A provider of pys-multi in a distribution of its own."""
