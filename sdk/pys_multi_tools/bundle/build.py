@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from pys_multi_tools.bundle import archive, local_projects, preflight
 from pys_multi_tools.bundle.archive import Entry
-from pys_multi_tools.bundle.bytecode import Interpreter, find_interpreter
+from pys_multi_tools.bundle.bytecode import find_interpreter
 from pys_multi_tools.bundle.cache import Cache
 from pys_multi_tools.bundle.inputs import Inputs, find_inputs, with_dependencies
 from pys_multi_tools.bundle.inputs import local_projects as named_projects
 from pys_multi_tools.bundle.layer import Layer, build_layer, tool_digest
-from pys_multi_tools.bundle.own_files import PROJECT_ORIGIN, SDK_ORIGIN, own_entries, runtime_files
+from pys_multi_tools.bundle.own_files import PROJECT_ORIGIN, own_entries, runtime_files
 from pys_multi_tools.bundle.preflight import Outcome
-from pys_multi_tools.bundle.selection import Selection, select
+from pys_multi_tools.bundle.selection import select
 from pys_multi_tools.bundle.values import MB, Artefact, Bundle, Distribution, Module, Report
 from pys_multi_tools.errors import BundleError
 from pys_multi_tools.target import Target

@@ -94,19 +94,19 @@ def carried(distributions: Mapping[str, Distribution], direct: Iterable[str], ta
     return frozenset(result)
 
 
-def needed(distributions: Mapping[str, Distribution], roots: Iterable[str], target: Target) -> frozenset[str]:
-    """Names that the roots bring, themselves included."""
-    environment = marker_environment(target)
+def brought(requires: Mapping[str, Iterable[str]], roots: Iterable[str]) -> frozenset[str]:
+    """The roots and the names of all that they ask for, as far as ``requires`` tells (name → requirements).
+
+    Whatever the markers and extras: one distribution too many is better than one too few.
+    """
     seen: set[str] = set()
     waiting = [normal(name) for name in roots]
     while waiting:
         name = waiting.pop()
-        if name in seen or name not in distributions:
-            continue
-        seen.add(name)
-        # With every extra: one distribution too many is better than one too few.
-        for line in distributions[name].requires:
-            waiting += [normal(one.name) for one in requirements_of([line.split(";")[0]], environment)]
+        if name not in seen:
+            seen.add(name)
+            lines = [line.partition(";")[0] for line in requires.get(name, ())]
+            waiting += [normal(one.name) for one in requirements_of(lines, {})]
     return frozenset(seen)
 
 

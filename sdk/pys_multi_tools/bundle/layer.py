@@ -169,15 +169,10 @@ class _Installation:
         local = self._install()
         found = read.read_all(self.site)
         self.owner = {path: one.name for one in found.values() for path in one.files}
-        out = self._unasked(found)
-        carried = read.carried(
-            {name: one for name, one in found.items() if name not in out},
-            resolve.direct_lines(self.inputs),
-            self.target,
-        )
+        carried = read.carried(found, resolve.direct_lines(self.inputs), self.target)
         carried = frozenset(name for name in carried if not self._asked_for(found[name].files))
         self._carry(folder, {path for name in carried for path in found[name].files})
-        kept = {name: one for name, one in found.items() if name not in out and name not in carried}
+        kept = {name: one for name, one in found.items() if name not in carried}
         files = self._files({one.info: one.name for one in found.values()}, set(kept))
         self._check_native(files)
         entries = self._entries(files, local)
@@ -212,44 +207,49 @@ class _Installation:
 
     def _install(self) -> frozenset[str]:
         """Installs into ``site`` and returns the names of the local projects."""
+        from pys_multi_tools.bundle import distributions as read
+
         built: list[resolve.Package] = []
         if self.resolution.local:
             self.tell("build", ", ".join(folder.name for folder in self.resolution.local))
             built = local_projects.build(self.resolution.local, self.target, self.interpreter, self.scratch)
         self.site.mkdir()
         packages = [*self.resolution.packages, *built]
-        if packages:
-            self.tell("install", f"{len(packages)} distributions")
-            lock = self.scratch / "pylock.toml"
-            resolve.write_pylock(packages, lock, python=self.target.python)
-            options = [*resolve.python_options(self.target, self.interpreter), *uv_tool.platform_options(self.target)]
-            uv_tool.run(
-                [
-                    "pip", "install", "--target", str(self.site), "-r", str(lock), "--no-deps",
-                    *_selected(self.inputs), *options,
-                ],
-                cwd=self.inputs.root,
-                what="the dependencies cannot be installed",
-                where=", ".join(file.name for file in self.inputs.files),
-            )  # fmt: skip
+        self.tell("install", f"{len(packages)} distributions")
+        held = self._only_ours()
+        wanted = [package for package in packages if resolve.normal(package["name"]) not in held]
+        while wanted:
+            self._run_uv(wanted)
+            requires = {name: one.requires for name, one in read.read_all(self.site).items()}
+            asked = read.brought(requires, [*requires, *(self.resolution.roots or ())]) - requires.keys()
+            wanted = [package for package in packages if resolve.normal(package["name"]) in asked & held]
+            held -= asked
         return frozenset(package["name"] for package in built)
 
-    def _unasked(self, found: Mapping[str, Any]) -> frozenset[str]:
-        """What nobody but pys-multi asks for, where the inputs let one know."""
-        from importlib.metadata import PackageNotFoundError, requires
+    def _run_uv(self, packages: Sequence[resolve.Package]) -> None:
+        lock = self.scratch / "pylock.toml"
+        resolve.write_pylock(packages, lock)
+        options = [*resolve.python_options(self.target, self.interpreter), *uv_tool.platform_options(self.target)]
+        uv_tool.run(
+            ["pip", "install", "--target", str(self.site), "-r", str(lock), *_selected(self.inputs), *options],
+            cwd=self.inputs.root,
+            what="the dependencies cannot be installed",
+            where=", ".join(file.name for file in self.inputs.files),
+        )
+
+    def _only_ours(self) -> frozenset[str]:
+        """What pys-multi brings and nobody asked for by name, where the inputs let one know.
+
+        It is held back, and installed after all where an installed distribution asks for it.
+        """
+        from importlib.metadata import distributions
 
         from pys_multi_tools.bundle import distributions as read
 
         if self.resolution.roots is None:
             return frozenset()
-        try:
-            own = requires(resolve.OWN_NAME) or []
-        except PackageNotFoundError:
-            return frozenset()
-        names = [one.name for one in read.requirements_of([line.split(";")[0] for line in own], {})]
-        brought = read.needed(found, names, self.target)
-        wanted = read.needed(found, self.resolution.roots - {resolve.OWN_NAME}, self.target)
-        return brought - wanted
+        here = {resolve.normal(one.name): one.requires or () for one in distributions()}
+        return read.brought(here, [resolve.OWN_NAME]) - self.resolution.roots
 
     def _asked_for(self, files: frozenset[str]) -> bool:
         return any(self.include.match_file(path) for path in files)
@@ -279,7 +279,7 @@ class _Installation:
                     continue
                 asked = self.include.match_file(path)
                 if not asked and (
-                    path.endswith(".pth") and "/" not in path or slim.reason(path, info if info in infos else "")
+                    (path.endswith(".pth") and "/" not in path) or slim.reason(path, info if info in infos else "")
                 ):
                     continue
                 data = real.read_bytes()

@@ -30,9 +30,7 @@ def runtime_files(target: Target) -> dict[str, tuple[bytes, str]]:
     return result
 
 
-def own_entries(
-    files: Sequence[File], target: Target, interpreter: Interpreter | None, cache: Cache
-) -> list[Entry]:
+def own_entries(files: Sequence[File], target: Target, interpreter: Interpreter | None, cache: Cache) -> list[Entry]:
     """The entries, compiled where there is an interpreter. Raises BundleError for code that is not of its version.
 
     The user's modules and the entry files ship with their source. The SDK's, like those of a distribution from

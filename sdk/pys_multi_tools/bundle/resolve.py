@@ -79,14 +79,9 @@ def resolve(inputs: Inputs, target: Target, interpreter: Interpreter | None, scr
     return Resolution(tuple(packages), tuple(local), _roots(inputs))
 
 
-def write_pylock(packages: Iterable[Package], file: Path, *, python: str) -> None:
+def write_pylock(packages: Iterable[Package], file: Path) -> None:
     """Writes packages as a lock that uv installs."""
-    document = {
-        "lock-version": "1.0",
-        "created-by": "pys-multi",
-        "requires-python": f">={python}",
-        "packages": list(packages),
-    }
+    document = {"lock-version": "1.0", "created-by": "pys-multi", "packages": list(packages)}
     file.write_text("\n".join(f"{key} = {_toml(value)}" for key, value in document.items()), "utf-8")
 
 

@@ -15,7 +15,11 @@ from pys_multi_tools.target import Target
 
 # glibc levels that uv knows as --python-platform (uv 0.9); a target gets the highest one that is not above its own.
 _MANYLINUX = tuple((2, minor) for minor in (17, *range(28, 41)))
-_NO_WHEEL = re.compile(r"Wheels are required for `([^`]+)`|`?([\w.-]+)`? has no (?:usable )?wheels")
+_NO_WHEEL = (
+    re.compile(r"Wheels are required for `([\w.-]+)`"),
+    re.compile(r"Package `([\w.-]+)` can't be installed because it is marked as `--no-build`"),
+    re.compile(r"because ([A-Za-z][\w.-]*)\S* has no (?:usable )?wheels", re.IGNORECASE),
+)
 # Any of these says that uv knows its index already, so that pip's configuration is not looked at.
 _UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
 
@@ -91,9 +95,9 @@ def _environment(project: Path) -> dict[str, str]:
 
 def _error(stderr: str, what: str, where: str) -> BundleError:
     text = re.sub(r"(://)[^/@\s]+@", r"\1…@", stderr.strip())  # an index's password
-    missing = _NO_WHEEL.search(text)
+    missing = next((match for pattern in _NO_WHEEL if (match := pattern.search(text))), None)
     if missing:
-        name = missing[1] or missing[2]
+        name = missing[1]
         return BundleError(
             f"{name} has no wheel for the target, only source or wheels for other platforms",
             where=where,
