@@ -92,6 +92,9 @@ class Provider(Protocol):
 class Embedded(Protocol):
     """What a provider adds when it can run a service inside the calling process, for `pys-multi dev`."""
 
+    def warm(self) -> None:
+        """Imports what `serve` needs; `dev` then forks the process that serves."""
+
     def serve(
         self,
         app: App,

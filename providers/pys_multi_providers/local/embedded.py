@@ -59,14 +59,8 @@ def serve(
     backend = LocalBackend(store, buckets=directory / "buckets", base_url=f"http://{host}:{port}", secrets=secrets)
     runtime = Runtime(app, stage=stage, build_id="dev", connect=lambda: backend)
     runtime.start()
-    config = uvicorn.Config(
-        front := Front(),
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
+    front = Front()
+    config = _config(front)
     target = _InProcess(runtime, service, on_call)
     front.serve(service, target, PresignedBuckets(backend))
     try:
@@ -75,6 +69,24 @@ def serve(
     finally:
         runtime.stop()
         store.close()
+
+
+def warm() -> None:
+    """Imports what `serve` will need, so that a process forked from this one starts at once."""
+    _config(Front()).load()
+
+
+def _config(front: Front) -> uvicorn.Config:
+    return uvicorn.Config(
+        front,
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, pump: Pump, on_ready: Callable[[], None]) -> None:

@@ -279,6 +279,12 @@ class LocalProvider:
             found.append(Finding(subject="local supervisor", ok=same, text=text, hint=hint))
         return found
 
+    def warm(self) -> None:
+        """Imports what :meth:`serve` needs."""
+        from pys_multi_providers.local.embedded import warm
+
+        warm()
+
     def serve(
         self,
         app: App,

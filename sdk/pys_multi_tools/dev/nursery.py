@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pys_multi_tools.dev.worker import serve
 
@@ -74,10 +74,12 @@ class Nursery:
                     os.kill(self._pid, signal.SIGKILL)
 
 
-def _tend(commands: int, work: tuple[object, ...]) -> None:
+def _tend(commands: int, work: tuple[Any, ...]) -> None:
     # Ctrl-C in a terminal reaches every process of the group; only the foreground decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    provider: Embedded = work[2]
+    provider.warm()
     workers = [_fork(commands, work)]
     while True:
         readable, _, _ = select.select([commands], [], [], 0.5)
@@ -95,14 +97,14 @@ def _tend(commands: int, work: tuple[object, ...]) -> None:
             os.waitpid(pid, 0)
 
 
-def _fork(commands: int, work: tuple[object, ...]) -> int:
+def _fork(commands: int, work: tuple[Any, ...]) -> int:
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             os.close(commands)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            serve(*work)  # type: ignore[arg-type]  # the tuple that Nursery made
+            serve(*work)
             status = 0
         finally:
             sys.stdout.flush()

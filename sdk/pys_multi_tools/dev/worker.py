@@ -74,12 +74,12 @@ def _serve_error(text: str, listener: socket.socket, say: Callable[[str], None])
     say(text.rstrip())
     page = (_PAGE + text).encode()
 
-    async def show(scope: Mapping[str, object], receive: Callable[[], object], send: Callable[..., object]) -> None:
+    async def show(scope: Mapping[str, object], _: Callable[[], object], send: Callable[..., object]) -> None:
         if scope["type"] == "http":
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(page)).encode())]
             await send({"type": "http.response.start", "status": 500, "headers": headers})  # type: ignore[misc]
             await send({"type": "http.response.body", "body": page})  # type: ignore[misc]
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    config = uvicorn.Config(show, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1)  # type: ignore[arg-type]
+    config = uvicorn.Config(show, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=1)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
