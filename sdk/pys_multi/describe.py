@@ -10,13 +10,14 @@ from pys_multi.errors import DefinitionError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pys_multi.app import App, Authenticator, Function
+    from pys_multi.app import App, Function
     from pys_multi.cors import CORS
     from pys_multi.resources import Resource
+    from pys_multi.triggers import Auth
 
 
 def describe(app: App) -> model.Service:
-    """The frozen model of an app. Raises DefinitionError for a schedule or a grant that is none."""
+    """The frozen model of an app. Raises DefinitionError for a schedule that is none and options that are not JSON."""
     return model.Service(
         name=app.name,
         functions=tuple(_function(app, function) for function in app.functions.values()),
@@ -73,12 +74,12 @@ def _function(app: App, function: Function) -> model.Function:
         memory=function.memory,
         timeout=float(function.timeout),
         concurrency=function.concurrency,
-        environment=function.environment,
+        environment=dict(function.environment),
         dependencies=function.dependencies,
         triggers=tuple(triggers),
         grants=tuple(model.Grant(resource=name, verbs=tuple(sorted(found))) for name, found in sorted(verbs.items())),
         cors=_cors(function.cors or app.cors),
-        options=function.options,
+        options=_plain(function.options, f"function {function.name!r}"),
     )
 
 
@@ -88,11 +89,14 @@ def _reference(handler: object) -> str:
     return f"{module}:{name}"
 
 
-def _auth(auth: Authenticator | None) -> Mapping[str, Any]:
+def _auth(auth: Auth | None) -> Mapping[str, Any]:
     if auth is None:
         return {}
     describe = getattr(auth, "describe", None)
-    return describe() if describe is not None else {"kind": "custom", "name": _reference(auth)}
+    if describe is None:
+        return {"kind": "custom", "name": _reference(auth)}
+    described: dict[str, Any] = _plain(describe(), f"describe() of {_reference(auth)}")
+    return described
 
 
 def _cors(cors: CORS | None) -> model.Cors | None:
@@ -108,5 +112,21 @@ def _resource(resource: Resource) -> model.Resource:
         "secret": model.Secret,
     }
     own = {name: getattr(resource, name) for name in type(resource).__slots__}
-    described: model.Resource = kinds[resource.kind](name=resource.name, options=resource.options, **own)
+    described: model.Resource = kinds[resource.kind](
+        name=resource.name, options=_plain(resource.options, f"{resource.kind} {resource.name!r}"), **own
+    )
     return described
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A copy that JSON brings back as it is: the model goes through JSON, and nobody changes it from outside."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise DefinitionError(f"{where}: the name {key!r} is not text")
+        return {key: _plain(item, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, where) for item in value]
+    if value is None or type(value) in (str, int, bool) or (type(value) is float and value - value == 0):
+        return value
+    raise DefinitionError(f"{where}: {value!r} cannot be written as JSON; use text, numbers, lists and mappings")

@@ -128,20 +128,26 @@ class Resource:
         """The provider's backend, after the grant of the running function was checked."""
         app = self._app
         context = current_context()
-        function = context.function if context is not None else app.running_function
-        if function and (self.name, verb) not in app.grants_of(function):
+        # A handler of another app in this process has no say here.
+        running = context.function if context is not None and context.service == app.name else app.running_function
+        if running and (self.name, verb) not in app.grants_of(running):
             raise GrantError(
-                f"function {function!r} may not {verb} {self.kind} {self.name!r}: it is not granted. "
-                f"Add it to the function's uses, for example uses=[{_handle_name(self.name)}.{verb}]."
+                f"function {running!r} may not {verb} {self.kind} {self.name!r}: it is not granted. "
+                f"Add it to the function's uses, for example uses=[{self._granting(verb)}]."
             )
         if app.backend is None and app.connect is not None:
-            app.backend = app.connect()
+            with app._connecting:
+                if app.backend is None:
+                    app.backend = app.connect()
         if app.backend is None:
             raise ResourceError(
                 f"{self.kind} {self.name!r} has no provider behind it here. In a deployed function there is one; "
                 "in a unit test, call the handler inside `with pys_multi_tools.testing.Client(app):`."
             )
         return app.backend
+
+    def _granting(self, verb: str) -> str:
+        return f"{_handle_name(self.name)}.{verb}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -203,6 +209,8 @@ class Queue(Resource):
     ) -> list[str]:
         """Sends messages and returns their ids, in order. Raises as :meth:`send` does."""
         backend = self._backend("send")
+        if isinstance(values, str | bytes) or hasattr(values, "keys"):
+            raise ValueError("send_many takes a list of messages; send() sends one")
         if not 0 <= delay <= 900:
             raise ValueError(f"delay is 0 to 900 seconds, not {delay}")
         if self.ordered and not group:
@@ -375,9 +383,15 @@ class Table(Resource):
 
         changes = {name: to_json_value(value) for name, value in (set or {}).items()}
         removed = tuple(remove)
-        for name in (*changes, *(add or {}), *removed):
+        for name, number in (add or {}).items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or number - number != 0:
+                raise ValueError(f"update: add is numbers by attribute, not {name!r}: {number!r}")
+        names = [*changes, *(add or {}), *removed]
+        for name in names:
             if name in (self.key, self.sort):
                 raise ValueError(f"{name!r} is the key of table {self.name!r} and cannot be updated")
+            if names.count(name) > 1:
+                raise ValueError(f"update: {name!r} is changed twice, by set, add or remove")
         return backend.table_update(
             self.name, self._key(key, sort), changes, add or {}, removed, _check_condition(condition)
         )
@@ -396,6 +410,8 @@ class Table(Resource):
         """
         if (prefix is not None or reverse) and (self.sort is None or key is None):
             raise ValueError("prefix and reverse need a key and a table with a sort key")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise ValueError(f"limit is a whole number from 1, not {limit!r}")
         if key is not None:
             self._check_key_value(self.key, key)
         return self._backend("query").table_query(self.name, key, prefix, limit, reverse)
@@ -426,8 +442,12 @@ class Secret(Resource):
     def value(self) -> str:
         """The secret's text. Raises NotFound, GrantError, ResourceError."""
         value = self._backend("value").secret_value(self.name)
-        revealed_secrets.add(value)
+        if value:
+            revealed_secrets.add(value)
         return value
+
+    def _granting(self, verb: str) -> str:  # noqa: ARG002  (the only one)
+        return _handle_name(self.name)
 
     def __str__(self) -> str:
         # Formatting a secret into a text by accident must not leak it.
@@ -439,8 +459,12 @@ _OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 
 def _check_condition(condition: Condition | None) -> Condition:
     for name, wanted in (condition or {}).items():
-        if isinstance(wanted, tuple) and (len(wanted) != 2 or wanted[0] not in _OPERATORS):
+        if not isinstance(wanted, tuple):
+            continue
+        if len(wanted) != 2 or wanted[0] not in _OPERATORS:
             raise ValueError(f"condition on {name!r}: write (operator, value) with one of {' '.join(_OPERATORS)}")
+        if wanted[1] is None and wanted[0] not in ("=", "!="):
+            raise ValueError(f"condition on {name!r}: None is absent, which is neither less nor more than anything")
     return condition or {}
 
 
