@@ -16,6 +16,8 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pys_multi.parameters
 from pys_multi.errors import DefinitionError, HTTPError, InvalidInput
@@ -409,6 +411,43 @@ def test_files_of_a_multipart_form() -> None:
         ("form", "photo", "must be a file"),
         ("form", "title", "must be text, not a file"),
     ]
+
+
+# --- whatever arrives
+
+
+def anything(
+    order: Order | list[Order] | None = None,
+    n: int | None = None,
+    tags: list[UUID] | None = None,
+    flag: bool = False,
+    agent: Annotated[float, Header()] = 0.0,
+    sid: Annotated[Literal["a", 1], Cookie()] = 1,
+) -> Any:
+    return order, n, tags, flag, agent, sid
+
+
+@given(
+    body=st.binary(max_size=60) | st.text(max_size=60) | st.sampled_from(['{"sku":"a"}', "[]", '{"sku":1}']),
+    query=st.text("n=tagsflag&%+;1é\0", max_size=40),
+    headers=st.lists(st.tuples(st.sampled_from(["agent", "cookie", "content-type"]), st.text(max_size=20))),
+)
+def test_any_request_is_handled_or_refused(body: bytes | str, query: str, headers: list[tuple[str, str]]) -> None:
+    request = Request("POST", "/", query_string=query, headers=headers, body=body)
+    try:
+        order, n, tags, flag, *_ = call(anything, request)
+    except InvalidInput as error:
+        told = error.errors
+        order = n = tags = flag = None
+    except HTTPError as error:
+        told = (error.status,)
+        order = n = tags = flag = None
+    else:
+        told = ()
+        assert isinstance(flag, bool)
+    assert told or isinstance(order, Order | list | None)
+    assert n is None or type(n) is int
+    assert all(isinstance(tag, UUID) for tag in tags or [])
 
 
 # --- definitions
