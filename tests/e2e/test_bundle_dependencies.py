@@ -58,7 +58,10 @@ def test_native_wheels_are_those_of_the_target(root: Path, cache: Path, target: 
 def test_numpy_computes_after_slimming(root: Path, tmp_path: Path, cache: Path) -> None:
     make_project(root, imports="import numpy\n", requirements=["numpy"])
     artefact = one(built(root, cache, host()))
-    code = "import numpy as n; print(round(float(n.linalg.det(n.eye(3) * 2))), n.fft.fft([1, 0]).real.sum(), n.random.default_rng(1))"
+    code = (
+        "import numpy as n;"
+        "print(round(float(n.linalg.det(n.eye(3) * 2))), n.fft.fft([1, 0]).real.sum(), n.random.default_rng(1))"
+    )
     assert run_inside(artefact, tmp_path / "out", code).startswith("8 2.0 Generator")
     assert not any("/tests/" in name for name in names(artefact))
 
@@ -128,7 +131,7 @@ def test_stale_lock_is_refused(root: Path, cache: Path) -> None:
     make_project(root, files={"pyproject.toml": pyproject.format("six")})
     uv_tool.run(["lock"], cwd=root, what="lock")
     write(root, {"pyproject.toml": pyproject.format("idna")})
-    with pytest.raises(BundleError, match="older than pyproject.toml") as caught:
+    with pytest.raises(BundleError, match="is older than") as caught:
         built(root, cache)
     assert "uv lock" in caught.value.hint
 
@@ -200,8 +203,8 @@ def test_functions_with_other_dependencies_get_an_artefact_of_their_own(root: Pa
     bundle = built(root, cache, definitions=definitions)
     assert bundle.artefacts["api"] is bundle.artefacts["plain"]
     contents = {name: names(artefact) for name, artefact in bundle.artefacts.items()}
-    assert "six.pyc" in contents["images"] and "six.pyc" not in contents["api"] | contents["mail"]
-    assert "toolz/__init__.pyc" in contents["mail"] and "toolz/__init__.pyc" not in contents["images"]
+    assert {name for name, content in contents.items() if "six.pyc" in content} == {"images"}
+    assert {name for name, content in contents.items() if "toolz/__init__.pyc" in content} == {"mail"}
     assert all("idna/__init__.pyc" in content for content in contents.values())
 
 
@@ -250,7 +253,7 @@ def test_without_a_lock_the_resolved_set_is_in_the_artefact(root: Path, cache: P
 
 def test_hash_that_does_not_match_is_refused(root: Path, cache: Path) -> None:
     make_project(root, requirements=[f"idna==3.10 --hash=sha256:{'0' * 64}"])
-    with pytest.raises(BundleError, match="no file of idna 3.10 has one of the hashes"):
+    with pytest.raises(BundleError, match="has one of the hashes"):
         built(root, cache)
 
 

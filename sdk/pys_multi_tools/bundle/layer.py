@@ -182,6 +182,7 @@ class _Installation:
             )
             for package in self.resolution.packages
         }
+        environment = read.marker_environment(self.target)
         sizes: dict[str, list[int]] = {}
         for entry in entries:
             size = sizes.setdefault(entry.origin, [0, 0])
@@ -193,8 +194,7 @@ class _Installation:
                 "version": one.version,
                 "license": one.license,
                 "requires": sorted(
-                    {resolve.normal(r.name) for r in read.requirements_of(one.requires, read.marker_environment(self.target))}
-                    & set(kept)
+                    set(kept) & {resolve.normal(r.name) for r in read.requirements_of(one.requires, environment)}
                 ),
                 "sha256": hashes.get(one.name, []) if len(hashes.get(one.name, [])) == 1 else [],
                 "bytes": sizes.get(one.name, [0, 0])[0],

@@ -81,4 +81,4 @@ def hint(module: str, *, installed: Iterable[str], left_out: Iterable[tuple[str,
         return f"the project has no module {module}: check its name and the folder's __init__.py"
     if distribution.lower().replace("_", "-") in {name.lower() for name in installed}:
         return f"{distribution} is in the artefact and does not have {module}: check the version"
-    return f"it probably comes with {distribution}: add it to the project's dependencies, and lock again where there is a lock"
+    return f"it probably comes with {distribution}: add that to the dependencies, and lock again where there is a lock"

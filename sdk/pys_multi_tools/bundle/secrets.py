@@ -59,9 +59,9 @@ _SERVICE_ACCOUNT = re.compile(rb'"private_key"\s*:\s*"-----BEGIN')
 
 
 def looks_like(path: str) -> str:
-    """What kind of credential a path (with slashes) names; empty for none."""
+    """What kind of credential a path (a folder's ends with a slash) names; empty for none."""
     parts = PurePosixPath(path).parts
-    for folder in parts:
+    for folder in parts if path.endswith("/") else parts[:-1]:
         if folder in _FOLDERS:
             return _FOLDERS[folder]
     name = parts[-1].lower() if parts else ""

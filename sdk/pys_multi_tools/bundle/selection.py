@@ -65,7 +65,8 @@ _TOP_FILES = (
     "pyproject.toml", "pys-multi.toml", "uv.lock", "uv.toml", "pylock*.toml", "poetry.lock", "pdm.lock", "pipfile*",
     "requirements*.txt", "requirements*.in", "constraints*.txt", "setup.py", "setup.cfg", "manifest.in", "tox.ini",
     "noxfile.py", "pytest.ini", "mypy.ini", "makefile", "justfile", "dockerfile*", "docker-compose*", "compose.y*ml",
-    "readme*", "changelog*", "changes*", "contributing*", "code_of_conduct*", "security.md", "mkdocs.y*ml", "*.code-workspace",
+    "readme*", "changelog*", "changes*", "contributing*", "code_of_conduct*", "security.md", "mkdocs.y*ml",
+    "*.code-workspace",
 )  # fmt: skip
 # What is cheap to walk into when a pattern of ``include`` could match at any depth.
 _DESCEND = ("tests", "documentation", "named by", "build output")
@@ -132,7 +133,7 @@ class _Walk:
             raise BundleError(f"cannot be read: {error.strerror}", where=str(folder)) from error
         for entry in entries:
             path = f"{name}/{entry.name}" if name else entry.name
-            if entry.is_dir():
+            if os.path.isdir(entry.path):  # not entry.is_dir(), which raises for a link to itself
                 yield from self._subfolder(entry, path, inside, links)
             elif inside or self.include.match_file(path):
                 yield from self._entry(entry, path)
@@ -253,11 +254,11 @@ class _Walk:
     def _checked_link(self, entry: os.DirEntry[str], path: str) -> Path:
         target = Path(os.path.realpath(entry.path))
         hint = "copy what it leads to into the project, or list the link in bundle.exclude"
-        if not target.exists():
+        if not os.path.exists(target):
             raise BundleError("the link leads nowhere", where=path, hint=hint)
         if not target.is_relative_to(self.root):
             raise BundleError(f"the link leaves the project: it leads to {target}", where=path, hint=hint)
-        kind = secrets.looks_like(target.relative_to(self.root).as_posix())
+        kind = secrets.looks_like(target.relative_to(self.root).as_posix() + ("/" if target.is_dir() else ""))
         if kind and not self.explicit.match_file(path):
             raise _refused(path, kind)
         return target
