@@ -42,7 +42,8 @@ def bundle(
     with progress_shown() as progress:
         built = [pipeline.bundle(placement, progress) for placement in placements]
     if as_json and other is None:
-        print_json({"bundles": [bundle.to_json() for bundle in built]})
+        documents = [bundle.to_json() for bundle in built]
+        print_json({"bundles": [{k: v for k, v in one.items() if k != "schema_version"} for one in documents]})
         return
     for bundle in built:
         for artefact, functions in bundle.distinct.values():
