@@ -60,7 +60,9 @@ def run(
     nursery = Nursery(project, app, local, listener, state, say)
     nursery.start()
     try:
-        on_start(Dev(url=f"http://{name}:{listener.getsockname()[1]}", state=state))
+        dev = Dev(url=f"http://{name}:{listener.getsockname()[1]}", state=state)
+        say(f"{dev.url}  (Ctrl-C ends; queues, tables and buckets are kept in {os.path.relpath(state, project.root)})")
+        on_start(dev)
         with _terminated_as_interrupt():
             for changed in _changes(project.root):
                 say(f"reload: {', '.join(sorted(changed))} changed")
