@@ -46,7 +46,8 @@ _modules = sys.modules
 class Runtime:
     """Dispatches what arrives at one function, or at every function of an app when ``function`` is None.
 
-    connect makes the provider's backend of the resources, at their first use. max_body: bytes.
+    connect makes the provider's backend of the resources, at their first use. max_body: bytes. logs: whether log
+    records go to stdout as JSON; a test keeps its own handlers.
     Thread-safe once started.
     """
 
@@ -59,6 +60,7 @@ class Runtime:
         build_id: str = "",
         connect: Callable[[], Backend] | None = None,
         max_body: int = MAX_BODY_BYTES,
+        logs: bool = True,
     ) -> None:
         if function is not None and function not in app.functions:
             raise PysMultiError(
@@ -78,7 +80,7 @@ class Runtime:
         self._missing: Chain | None = None
         self._hosts: dict[Mount, Any] = {}
         self._runners: dict[str, Runner] = {}
-        self._logs_configured = False
+        self._logs_configured = not logs
         self._table.add("GET", Template(HEALTH_PATH), None)
         for owner in self._functions:
             for endpoint in owner.endpoints:

@@ -149,7 +149,9 @@ class Client:
         service = self.app.service()
         self._triggers = {t.id: t for function in service.functions for t in function.triggers}
         self._sandbox = _sandbox(service, Path(self._folder.name), self._secrets, self._now)
-        self._runtime = Runtime(self.app, stage=self._stage, build_id="test", connect=lambda: self._sandbox.backend)
+        self._runtime = Runtime(
+            self.app, stage=self._stage, build_id="test", connect=lambda: self._sandbox.backend, logs=False
+        )
         try:
             self._runtime.start()
         except BaseException:
