@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import signal
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
 
 import pys_multi
 import pys_multi_providers
 from pys_multi_providers.local.client import Client
 from pys_multi_providers.local.state import State
-
 from pys_multi_tools import pipeline
 from pys_multi_tools.bundle.values import Artefact, Bundle, Report
 from pys_multi_tools.deployment import Invocation, InvocationResult, LogRecord, Outputs, Plan, Progress, Status
@@ -46,6 +48,16 @@ def wait_for(condition: Callable[[], T], what: str = "") -> T:
         time.sleep(0.01)
 
 
+def has_ended(process: int) -> bool:
+    """Whether a process is gone, or only waits for whoever should collect it."""
+    try:
+        os.kill(process, 0)
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    except ProcessLookupError:
+        return True
+    return state.stdout.strip().startswith("Z") or not state.stdout.strip()
+
+
 class Stage:
     """A project with one module, ``app.py``, and its stage ``test``."""
 
@@ -55,7 +67,7 @@ class Stage:
         self.secrets: dict[str, str] = {}
         self.environment: dict[str, str] = {}
         self.progress: list[Progress] = []
-        self.packages: tuple[str, ...] = ()
+        self.distributions: tuple[str, ...] = ()
         self.outputs: Outputs | None = None
         (root / "project").mkdir()
 
@@ -157,15 +169,8 @@ class Stage:
         for module in target.runtime_modules:
             path = module.replace(".", "/") + ".py"
             files[path] = (providers / path).read_bytes()
-        for package in self.packages:
-            spec = importlib.util.find_spec(package)
-            assert spec is not None
-            assert spec.origin is not None
-            origin = Path(spec.origin)
-            if origin.name == "__init__.py":
-                files |= _package(origin.parent, package)
-            else:
-                files[origin.name] = origin.read_bytes()
+        for name in self.distributions:
+            files |= _distribution(name)
         for path in (self.root / "project").glob("*.py"):
             files[path.name] = path.read_bytes()
         digest = hashlib.sha256()
@@ -246,6 +251,25 @@ def _package(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             yield f"{name}/{path.relative_to(folder)}", path.read_bytes()
+
+
+def _distribution(name: str) -> dict[str, bytes]:
+    """The files of an installed distribution and of all that it requires."""
+    files: dict[str, bytes] = {}
+    names, done = [name], set()
+    while names:
+        found = metadata.distribution(names.pop())
+        if found.name in done:
+            continue
+        done.add(found.name)
+        for path in found.files or ():
+            if path.suffix != ".pyc" and ".." not in path.parts:
+                files[str(path)] = Path(str(path.locate())).read_bytes()
+        for text in found.requires or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                names.append(requirement.name)
+    return files
 
 
 def _toml(value: Any) -> str:

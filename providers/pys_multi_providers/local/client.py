@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -25,6 +26,13 @@ OnProgress = Callable[[Progress], None]
 _START_SECONDS = 20.0
 _HELLO_SECONDS = 5.0
 _POLL = 0.02
+_DETACHED = """
+import os, sys
+if os.fork():
+    os._exit(0)
+from pys_multi_providers.local.supervisor import main
+main(sys.argv[1:])
+"""
 
 
 def _ignore(_: Progress) -> None:
@@ -92,28 +100,36 @@ class Client:
         with log.open("ab") as output:
             os.chmod(log, 0o600)
             start = output.tell()
-            # Its own session, so that neither the end of this command nor Ctrl-C in its terminal reaches it.
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pys_multi_providers.local.supervisor", str(self._state.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd="/",
-                start_new_session=True,
-            )
+            alive, end = os.pipe()
+            try:
+                # Its own session, so that neither the end of this command nor Ctrl-C in its terminal reaches it;
+                # and a fork, so that whoever started it need not collect it when it ends.
+                subprocess.run(
+                    [sys.executable, "-P", "-c", _DETACHED, str(self._state.root)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd="/",
+                    start_new_session=True,
+                    pass_fds=(end,),
+                    check=True,
+                )
+            finally:
+                os.close(end)
+        try:
+            self._wait_started(alive, start)
+        finally:
+            os.close(alive)
+
+    def _wait_started(self, alive: int, start: int) -> None:
+        """Until it answers. alive: a pipe that only it holds the other end of, and so ends when it ends."""
         deadline = time.monotonic() + _START_SECONDS
         while self.hello() is None:
-            ended = process.poll()
-            if ended is not None or time.monotonic() > deadline:
-                if ended is None:
-                    process.kill()
-                    process.wait()
-                text = f"exited with status {ended}" if ended is not None else f"did not answer in {_START_SECONDS:g} s"
-                said = log.read_bytes()[start:].decode(errors="replace")
-                raise DeployError(f"the supervisor {text}", where=str(log), detail=said[-4000:])
-            time.sleep(_POLL)
-        # It outlives this process on purpose; without this, dropping the object would warn about that.
-        process.returncode = 0
+            ended = bool(select.select([alive], [], [], _POLL)[0])
+            if ended or time.monotonic() > deadline:
+                text = "ended at its start" if ended else f"does not answer after {_START_SECONDS:g} s"
+                said = self._state.log.read_bytes()[start:].decode(errors="replace")
+                raise DeployError(f"the supervisor {text}", where=str(self._state.log), detail=said[-4000:])
 
     def _holder(self) -> int | None:
         """The process id of whoever holds the lock of the stage."""

@@ -180,14 +180,14 @@ class Front:
         target = self._target
         if target is None:
             return problem(HTTPError(503, "nothing is deployed here yet"), request)
+        if request.path.startswith("/.pys-multi/"):
+            return await self._own(request, target)  # also where an application is mounted at "/"
         found = self._table.find(request.method, request.path)
         if found is not None:
             owner: _Owner = found[0]
             if owner.private and (reason := owner.refusal(request)):
                 return problem(HTTPError(403, f"this route is private: {reason}"), request)
             return await target.http(owner.function, request)
-        if request.path.startswith("/.pys-multi/"):
-            return await self._own(request, target)
         return await self._unmatched(request, target)
 
     async def _own(self, request: Request, target: Target) -> Response:

@@ -157,6 +157,8 @@ class Owner(Protocol):
 
     def finished(self, instance: Instance, call: Call) -> None: ...
 
+    def leaving(self, instance: Instance) -> None: ...
+
     def ended(self, instance: Instance) -> None: ...
 
     def output(self, instance: Instance, lines: list[bytes]) -> None: ...
@@ -175,6 +177,7 @@ class Instance:
         self.started = time.monotonic()
         self.load = 0
         self.timed_out = False
+        self.replaced = False
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._next = 0
@@ -268,6 +271,8 @@ class Instance:
         self.state = "retiring"
         if not self.calls:
             self.kill(reason)
+        else:
+            self._owner.leaving(self)
 
     @property
     def pid(self) -> int | None:
@@ -376,7 +381,10 @@ class Instance:
     def connection_lost(self) -> None:
         self._connected = False
         if self._running:
-            self.kill("closed its connection")
+            # It is ending, most likely, and then has a better reason to give.
+            if self.state != "ended":
+                self.state = "retiring"
+            self._loop.call_later(1.0, self.kill, "closed its connection")
         else:
             self._finish()
 
@@ -446,6 +454,7 @@ class _Process(asyncio.SubprocessProtocol):
         self._budget = _OUTPUT_RATE
         self._refill: asyncio.TimerHandle | None = None
         self._paused: set[int] = set()
+        self._former: dict[int, bytes] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
@@ -469,6 +478,14 @@ class _Process(asyncio.SubprocessProtocol):
     def _fill(self) -> None:
         self._refill = None
         self._budget = _OUTPUT_RATE
+        for fd, rest in self._rest.items():
+            if rest and rest is self._former.get(fd):
+                # Nobody goes on with this line: it is shown without its end.
+                self._rest[fd] = b""
+                self._instance.lines([rest])
+        self._former = dict(self._rest)
+        if any(self._rest.values()):
+            self._refill = asyncio.get_running_loop().call_later(0.25, self._fill)
         for fd in self._paused:
             if not self._pipe(fd).is_closing():
                 self._pipe(fd).resume_reading()

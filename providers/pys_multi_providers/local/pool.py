@@ -265,8 +265,13 @@ class Pool:
     def ended(self, instance: Instance) -> None:
         self.instances.remove(instance)
         self._idle.set()
-        if self._draining or not self._started:
-            return  # nobody wants another one
+        self.leaving(instance)
+
+    def leaving(self, instance: Instance) -> None:
+        """Starts another one in its place, once; also while it still answers its last calls."""
+        if self._draining or not self._started or instance.replaced:
+            return
+        instance.replaced = True
         self.restarts += 1
         self.reason = instance.reason
         if not instance.timed_out:  # then the process was well, and only its handler slow

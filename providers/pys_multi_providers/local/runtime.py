@@ -11,16 +11,16 @@ import os
 import sys
 from _thread import start_new_thread
 
-from pys_multi.http import Request, Response
+from pys_multi.http import Request
 from pys_multi.messages import Context, Event, Message
 from pys_multi.runtime import load, stream_of
 from pys_multi_providers.local.frames import CHUNK, WINDOW, Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-    from pys_multi.http import Response
     from pys_multi.resources import Backend
     from pys_multi.runtime import Runtime
     from pys_multi_providers.local.frames import Frame
@@ -131,12 +131,17 @@ class Instance:
             self._channel.write(answer, content)
             return
         answer["stream"] = True
+        if isinstance(content, bytes):
+            if not any(name.lower() == "content-length" for name, _ in response.headers):
+                response.headers.append(("content-length", str(len(content))))
+            chunks = iter((content,))
+        else:
+            chunks = stream_of(response)
         self._channel.write(answer)
-        self._send_stream(header["id"], response)
+        self._send_stream(header["id"], chunks)
 
-    def _send_stream(self, call: int, response: Response) -> None:
+    def _send_stream(self, call: int, chunks: Iterator[bytes]) -> None:
         stream = self._streams[call] = _Stream(self, call)
-        chunks = stream_of(response)
         try:
             for chunk in chunks:
                 for start in range(0, len(chunk), CHUNK):
