@@ -11,8 +11,10 @@ that a function which never uses a Decimal never pays for the module.
 from __future__ import annotations
 
 import sys
-from json import JSONDecodeError, JSONDecoder, JSONEncoder
-from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # CPython has it
+
+# The C half of the json package: the other half brings the re package, which together take longer to import than
+# all of this package. It is imported where a body is not JSON, to say why.
+from _json import encode_basestring, make_encoder, make_scanner
 
 from pys_multi.errors import HTTPError
 
@@ -20,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+    from json import JSONDecoder
     from typing import Any, NoReturn
 
 #: How deep arrays and objects may stand in each other in a body: far past what people send, far below
@@ -41,7 +44,7 @@ def parse_json(body: bytes | str) -> Any:
         except StopIteration:
             end = -1
         if end != len(text):
-            value = _decoder.decode(text.removeprefix("\ufeff"))
+            value = _slow_decoder().decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         _refuse(error)
     # A value is never nested deeper than it has opening brackets, and most bodies have few.
@@ -56,8 +59,8 @@ def parse_json(body: bytes | str) -> Any:
 
 
 def _refuse(error: Exception) -> NoReturn:
-    if isinstance(error, JSONDecodeError):
-        why = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno}, column {error.colno}"
+    if hasattr(error, "lineno"):  # a JSONDecodeError
+        why = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno}, column {error.colno}"  # type: ignore[attr-defined]
     elif isinstance(error, UnicodeDecodeError):
         why = f"byte {error.start} is not UTF-8"
     elif isinstance(error, RecursionError):
@@ -95,8 +98,26 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _INFINITY = float("inf")
-_decoder = JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
-_scan = _decoder.scan_once  # type: ignore[attr-defined]  # public in json.scanner, untyped
+
+
+class _Options:
+    """What the scanner asks of a JSONDecoder."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_int = int
+    parse_float = staticmethod(_finite)
+    parse_constant = staticmethod(_no_constant)
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = make_scanner(_Options)  # type: ignore[arg-type]  # anything with these names will do
+
+
+def _slow_decoder() -> JSONDecoder:
+    from json import JSONDecoder
+
+    return JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
 
 
 def to_json_bytes(value: object) -> bytes:
@@ -256,16 +277,10 @@ _BY_NAME: dict[str, Callable[[Any], object]] = {
 _converters: dict[type, Callable[[Any], object]] = {}
 
 
-if c_make_encoder is not None:
-    # Made once, not per value as json.dumps does: half the time. Without the table of what is being
-    # encoded it keeps no state between calls; a value that contains itself ends in RecursionError.
-    _chunks = c_make_encoder(None, _convert, encode_basestring, None, ":", ",", False, False, False)
+# Made once, not per value as json.dumps does: half the time. Without the table of what is being encoded it keeps
+# no state between calls; a value that contains itself ends in RecursionError.
+_chunks = make_encoder(None, _convert, encode_basestring, None, ":", ",", False, False, False)
 
-    def _encode(value: object) -> bytes:
-        return "".join(_chunks(value, 0)).encode()
 
-else:
-    _encoder = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_convert)
-
-    def _encode(value: object) -> bytes:
-        return _encoder.encode(value).encode()
+def _encode(value: object) -> bytes:
+    return "".join(_chunks(value, 0)).encode()

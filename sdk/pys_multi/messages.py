@@ -9,7 +9,7 @@ before a handler asks for it. Request and Response are in ``http.py``.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from _contextvars import ContextVar  # contextvars would be one more file to read at a cold start
 from time import time
 
 TYPE_CHECKING = False

@@ -9,8 +9,6 @@ float, str, path. Between routes that are alike in that, the one that was define
 
 from __future__ import annotations
 
-import re
-
 from pys_multi.errors import DefinitionError
 
 TYPE_CHECKING = False
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     #: Literal text, or literal texts and (name, converter) parameters in order.
     Segment: TypeAlias = str | tuple[str | tuple[str, str], ...]
 
+_HEX = frozenset("0123456789abcdefABCDEF")
 _UUID = "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}"
 #: Converter → its regular expression. Digits are bounded by what int() (sys.set_int_max_str_digits may go down to
 #: 640) and float() (309 digits are infinity) take: a number that cannot be converted is no such path.
@@ -73,7 +72,7 @@ class Template:
             raise DefinitionError(f"path {text!r} has a character in it that cannot be printed")
         if "?" in text or "#" in text:
             raise DefinitionError(f"path {text!r} has '?' or '#' in it: query parameters are parameters of the handler")
-        if re.search("%[0-9a-fA-F]{2}", text):
+        if any(_HEX.issuperset(part[:2]) and len(part) > 1 for part in text.split("%")[1:]):
             raise DefinitionError(f"path {text!r} is percent-encoded: paths are decoded before they are matched")
         self.text = text
         self.parameters: dict[str, str] = {}
@@ -233,10 +232,23 @@ def _parameter_node(node: _Node, converter: str) -> _Node:
         if known == converter:
             return child
     child = _Node()
-    fits = None if converter == "str" else re.compile(_PATTERNS[converter]).fullmatch
-    node.parameters.append((converter, fits, child))
+    node.parameters.append((converter, _fits(converter), child))
     node.parameters.sort(key=lambda entry: _SPECIFICITY[entry[0]])
     return child
+
+
+def _fits(converter: str) -> Callable[[str], object] | None:
+    if converter == "str":
+        return None
+    if converter == "int":
+        return _is_int
+    from re import compile
+
+    return compile(_PATTERNS[converter]).fullmatch
+
+
+def _is_int(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 640
 
 
 def _pattern_node(node: _Node, segment: Segment) -> _Node:
@@ -261,7 +273,9 @@ class _Pattern:
         for segment in segments:
             parts += (segment,) if type(segment) is str else segment
         self._text = "/".join(_regex(segment) for segment in segments)
-        self._match = re.compile(self._text, re.DOTALL).fullmatch
+        from re import DOTALL, compile
+
+        self._match = compile(self._text, DOTALL).fullmatch
         self._longest = _LONGEST[_free_boundaries(segments)]
         self.order = (
             -sum(len(part) for part in parts if type(part) is str),
@@ -281,9 +295,11 @@ class _Pattern:
 
 
 def _regex(segment: Segment) -> str:
+    from re import escape
+
     if type(segment) is str:
-        return re.escape(segment)
-    return "".join(re.escape(part) if type(part) is str else f"({_PATTERNS[part[1]]})" for part in segment)
+        return escape(segment)
+    return "".join(escape(part) if type(part) is str else f"({_PATTERNS[part[1]]})" for part in segment)
 
 
 def _count(segment: Segment, converter: str) -> int:

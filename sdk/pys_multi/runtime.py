@@ -11,7 +11,7 @@ import sys
 from os import environ, urandom
 
 from pys_multi.app import Mount
-from pys_multi.encoding import to_json_bytes
+from pys_multi.encoding import parse_json, to_json_bytes
 from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
 from pys_multi.http import MAX_BODY_BYTES, Request, Response
 from pys_multi.messages import Context, _current
@@ -94,9 +94,12 @@ class Runtime:
 
     def start(self) -> None:
         """Starts mounted applications. An exception means that this instance cannot serve."""
-        if "logging" in _modules:
+        if not self._logs_configured and "logging" in _modules:
             self._configure_logs()
         for owner in self._functions:
+            if owner.endpoints:
+                # Needed at the first request; here it is not a caller who waits for it.
+                import pys_multi.parameters  # noqa: F401
             for mount in owner.mounts:
                 if mount not in self._hosts:
                     from pys_multi.web import host
@@ -388,10 +391,8 @@ def load(directory: str, *, connect: Callable[[App], Backend] | None = None, max
     Which function it is comes from ``PYS_MULTI_FUNCTION``, the stage from ``PYS_MULTI_STAGE``. What the user's
     module raises while it is imported is raised here.
     """
-    from json import loads
-
     with open(f"{directory}/{BUILD_FILE}", encoding="utf-8") as file:
-        build = loads(file.read())
+        build = parse_json(file.read())
     module, _, attribute = build["app"].partition(":")
     __import__(module)
     app: Any = _modules[module]
