@@ -9,10 +9,10 @@ as targets"), as of 2026-11.
 
 from __future__ import annotations
 
-from json import loads
 from os import environ
 from time import time
 
+from pys_multi.encoding import parse_json
 from pys_multi.http import Request, Response
 from pys_multi.messages import Context
 from pys_multi.runtime import load, whole_body
@@ -49,8 +49,8 @@ class Adapter:
     def __init__(self, runtime: Runtime, front: str) -> None:
         self._runtime = runtime
         self._request, self._respond = _FRONTS[front]
-        self._queues: dict[str, str] = loads(environ.get(QUEUES, "{}"))
-        self._buckets: dict[str, str] = loads(environ.get(BUCKETS, "{}"))
+        self._queues: dict[str, str] = parse_json(environ.get(QUEUES, "{}"))
+        self._buckets: dict[str, str] = parse_json(environ.get(BUCKETS, "{}"))
 
     def __call__(self, event: Json, context: Any) -> Any:
         about = Context(context.aws_request_id, deadline=time() + context.get_remaining_time_in_millis() / 1000)
@@ -58,7 +58,9 @@ class Adapter:
             request = self._request(event)
             request.context = about
             trace = environ.get("_X_AMZN_TRACE_ID")
-            about.trace_parent = (event.get("headers") or {}).get("traceparent") or (trace_parent(trace) if trace else "")
+            about.trace_parent = (event.get("headers") or {}).get("traceparent") or (
+                trace_parent(trace) if trace else ""
+            )
             return self._respond(self._runtime.http(request))
         trace = environ.get("_X_AMZN_TRACE_ID")
         if trace:
@@ -327,7 +329,7 @@ def connect(app: App) -> Backend:
 def start(directory: str) -> Adapter:
     """The adapter of the bundle in a directory."""
     with open(f"{directory}/{FRONT_FILE}", encoding="utf-8") as file:
-        front = loads(file.read())["http"]
+        front = parse_json(file.read())["http"]
     runtime = load(directory, connect=connect, max_body=_MAX_RESPONSE)
     runtime.start()
     return Adapter(runtime, front)
