@@ -1,0 +1,1 @@
+"""Notes that are kept for a while."""
