@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
 
-    from pys_multi.model import Resource, Service, Trigger
+    from pys_multi.model import Resource, Service, Table, Trigger
 
 #: Deliveries of a schedule's run after the first one: as many as AWS Lambda makes for an event.
 SCHEDULE_RETRIES = 2
@@ -40,8 +40,26 @@ def schedule_queue(trigger_id: str) -> str:
     return f"schedule/{trigger_id}"
 
 
+def add(db: sqlite3.Connection, service: Service) -> None:
+    """Within a transaction: adds the resources that are not there yet, and nothing else."""
+    from pys_multi.model import Bucket, Queue, Table, Topic
+
+    for resource in service.resources:
+        if isinstance(resource, Queue):
+            row = (resource.name, resource.retries, int(resource.ordered))
+            db.execute("INSERT OR IGNORE INTO queues VALUES (?, 'queue', ?, ?, 1)", row)
+        elif isinstance(resource, Topic):
+            db.execute("INSERT OR IGNORE INTO topics VALUES (?)", (resource.name,))
+        elif isinstance(resource, Bucket):
+            db.execute("INSERT OR IGNORE INTO buckets VALUES (?)", (resource.name,))
+        elif isinstance(resource, Table):
+            _check_table(db, resource)
+            db.execute("INSERT OR IGNORE INTO tables VALUES (?, ?, ?)", (resource.name, resource.key, resource.sort))
+
+
 def define(db: sqlite3.Connection, service: Service, now: float) -> None:
     """Within a transaction: makes the definitions those of the service."""
+    add(db, service)
     db.execute("UPDATE queues SET active = 0")
     db.execute("DELETE FROM subscriptions")
     for resource in service.resources:
@@ -62,7 +80,7 @@ def define(db: sqlite3.Connection, service: Service, now: float) -> None:
 
 
 def _define_resource(db: sqlite3.Connection, resource: Resource) -> None:
-    from pys_multi.model import Bucket, Queue, Table, Topic
+    from pys_multi.model import Queue, Table
 
     if isinstance(resource, Queue):
         _define_queue(db, resource.name, "queue", resource.retries, resource.ordered)
@@ -73,12 +91,8 @@ def _define_resource(db: sqlite3.Connection, resource: Resource) -> None:
             " WHERE queue = ? AND group_id <> ''",
             (int(resource.ordered), resource.name),
         )
-    elif isinstance(resource, Topic):
-        db.execute("INSERT OR IGNORE INTO topics VALUES (?)", (resource.name,))
-    elif isinstance(resource, Bucket):
-        db.execute("INSERT OR IGNORE INTO buckets VALUES (?)", (resource.name,))
     elif isinstance(resource, Table):
-        _define_table(db, resource.name, resource.key, resource.sort)
+        db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?, ?)", (resource.name, resource.key, resource.sort))
 
 
 def _define_trigger(db: sqlite3.Connection, trigger: Trigger, now: float) -> None:
@@ -110,17 +124,15 @@ def _define_queue(db: sqlite3.Connection, name: str | None, kind: str, retries: 
     )
 
 
-def _define_table(db: sqlite3.Connection, name: str, key: str, sort: str | None) -> None:
-    found = db.execute("SELECT key, sort FROM tables WHERE name = ?", (name,)).fetchone()
-    if (
-        found not in (None, (key, sort))
-        and db.execute("SELECT 1 FROM items WHERE table_name = ? LIMIT 1", (name,)).fetchone()
-    ):
+def _check_table(db: sqlite3.Connection, table: Table) -> None:
+    found = db.execute("SELECT key, sort FROM tables WHERE name = ?", (table.name,)).fetchone()
+    if found in (None, (table.key, table.sort)):
+        return
+    if db.execute("SELECT 1 FROM items WHERE table_name = ? LIMIT 1", (table.name,)).fetchone():
         raise ResourceError(
-            f"table {name!r} holds items under {_keys(*found)} and cannot change to {_keys(key, sort)}: "
-            "give the new table another name, or delete the items first"
+            f"table {table.name!r} holds items under {_keys(*found)} and cannot change to "
+            f"{_keys(table.key, table.sort)}: give the new table another name, or delete the items first"
         )
-    db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?, ?)", (name, key, sort))
 
 
 def _keys(key: str, sort: str | None) -> str:

@@ -256,10 +256,17 @@ class Pump:
         now = datetime.fromtimestamp(self._clock(), UTC)
         if clockwork.next is not None and clockwork.next > now:
             return
-        last = datetime.fromtimestamp(await self._in_thread(self._store.last_tick, clockwork.trigger), UTC)
-        tick = latest_tick(clockwork.schedule, max(last, now - _MISSED), now)
-        if tick is not None and await self._in_thread(self._store.tick, clockwork.trigger, tick.timestamp()) is False:
-            log.warning("schedule %s: the run of %s is left out, the one before is not over", clockwork.trigger, tick)
+        last = await self._in_thread(self._store.last_tick, clockwork.trigger)
+        # None: the next build's service has been applied already, and has no such schedule.
+        if last is not None:
+            after = max(datetime.fromtimestamp(last, UTC), now - _MISSED)
+            tick = latest_tick(clockwork.schedule, after, now)
+            if (
+                tick is not None
+                and await self._in_thread(self._store.tick, clockwork.trigger, tick.timestamp()) is False
+            ):
+                log.warning("schedule %s: the run of %s is left out, the former is not over", clockwork.trigger, tick)
+        # Last, so that a tick which could not be recorded is tried again.
         clockwork.next = clockwork.schedule.next_after(now)
 
     # ---- taking and handling

@@ -19,7 +19,7 @@ from time import time
 from pys_multi.errors import ResourceError
 from pys_multi.messages import Message
 from pys_multi_providers.local.database import Database
-from pys_multi_providers.local.definitions import define, schedule_queue
+from pys_multi_providers.local.definitions import add, define, schedule_queue
 from pys_multi_providers.local.doorbell import ring
 
 TYPE_CHECKING = False
@@ -89,6 +89,15 @@ class Store:
 
     # ---- definitions
 
+    def prepare(self, service: Service) -> None:
+        """Adds what the handlers of a service use, and changes and removes nothing: for a build that is about to
+        start while the former one serves. `apply` follows when it takes over.
+
+        Raises ResourceError, and changes nothing, for another key of a table that has items.
+        """
+        with self.database.write() as db:
+            add(db, service)
+
     def apply(self, service: Service) -> None:
         """Makes queues, subscriptions, schedules, tables and buckets as the service defines them; data stays.
 
@@ -143,15 +152,13 @@ class Store:
 
     # ---- schedules
 
-    def last_tick(self, trigger_id: str) -> float:
-        """When the schedule last ran, or since when it is defined."""
+    def last_tick(self, trigger_id: str) -> float | None:
+        """When the schedule last ran, or since when it is defined; None where the service no longer has it."""
         with self.database.read() as db:
             row = db.execute(
                 "SELECT last_tick FROM schedules WHERE queue = ?", (schedule_queue(trigger_id),)
             ).fetchone()
-        if row is None:
-            raise ResourceError(f"there is no schedule {trigger_id!r} in this stage")
-        return float(row[0])
+        return None if row is None else float(row[0])
 
     def tick(self, trigger_id: str, due: float) -> bool | None:
         """Records that a schedule is due and queues its run, in one step.

@@ -89,6 +89,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         # Whatever the former supervisor had in flight has no instance any more.
         await asyncio.to_thread(self._store.release)
+        await asyncio.to_thread(LocalBackend(self._store, buckets=self._state.data / "buckets").sweep)
         remove_tree(self._state.scratch)
         self._state.scratch.mkdir(mode=0o700)
         await self._control.start()
@@ -104,6 +105,8 @@ class Supervisor:
 
     async def _shut_down(self) -> None:
         grace = self._grace
+        for t in asyncio.all_tasks(): log.info("TASK %r", t)
+        log.info("STATE %r %r", self._listener._server.server_state.connections, self._listener._server.server_state.tasks)
         async with self._changing:
             ends = []
             if self._listener is not None:
@@ -111,6 +114,7 @@ class Supervisor:
             if self._pump is not None:
                 ends.append(_close(self._pump, grace))
             await asyncio.gather(*ends)
+            log.info("GATHERED")
             if self._release is not None:
                 await self._release.drain(None, grace)
         if self._draining:
@@ -178,14 +182,12 @@ class Supervisor:
         launches = order.launches(self._state, listener.url)
         try:
             # Before the instances: a handler may use its resources while it starts.
-            await asyncio.to_thread(self._store.apply, order.service)
+            await asyncio.to_thread(self._store.prepare, order.service)
         except ResourceError as error:
             raise DeployError(str(error), where="resources") from error
         try:
             return await Release.start(order, launches, former, self._journal, self._meter)
         except StartFailed as error:
-            if former is not None:
-                await asyncio.to_thread(self._store.apply, former.service)
             kept = "; the former build serves on" if former is not None else ""
             raise DeployError(
                 f"an instance did not start: {error.reason}{kept}",
@@ -198,6 +200,7 @@ class Supervisor:
         pump, former_pump = Pump(self._store, release.service, release.capacity), self._pump
         if former_pump is not None:
             former_pump.pause()
+        await asyncio.to_thread(self._store.apply, release.service)
         backend = LocalBackend(self._store, buckets=self._state.data / "buckets", base_url=listener.url)
         self._front.serve(release.service, release, PresignedBuckets(backend))
         former_listener, self._listener = self._listener, listener

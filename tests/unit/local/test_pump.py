@@ -451,6 +451,41 @@ def test_a_run_taken_by_a_killed_supervisor_is_repeated(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_schedule_that_the_next_build_no_longer_has_stops(tmp_path: Path) -> None:
+    service = replace(
+        SCHEDULED, functions=(replace(SCHEDULED.functions[0], triggers=(REPORT, SHIP)),), resources=SERVICE.resources
+    )
+
+    async def test() -> None:
+        async with World(tmp_path, service) as world:
+            world.store.apply(SERVICE)
+            world.send(b"1")
+            world.advance(300)
+            call = await world.call()
+            assert call.trigger == "worker:ship"
+            call.succeed()
+
+    run(test())
+
+
+def test_a_tick_that_could_not_be_recorded_is_tried_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with World(tmp_path, SCHEDULED) as world:
+            tick = world.store.tick
+
+            def full(*_: object) -> bool:
+                world.store.tick = tick  # type: ignore[method-assign]
+                raise ResourceError("the disk is full")
+
+            world.store.tick = full  # type: ignore[method-assign]
+            world.advance(300)
+            call = await world.call()
+            assert call.payload.time == world.clock.now
+            call.succeed()
+
+    run(test())
+
+
 def test_a_zone_nobody_knows_is_refused_at_once(tmp_path: Path) -> None:
     nowhere = replace(REPORT, expression="0 0 * * *", timezone="Europe/Nowhere")
     service = replace(SERVICE, functions=(Function(name="worker", triggers=(nowhere,)),))
