@@ -178,7 +178,7 @@ def test_path_lines_of_a_pth_file_become_flat_and_code_lines_are_reported(
     root: Path, tmp_path: Path, cache: Path
 ) -> None:
     wheel = tmp_path / "wheels" / "legacy-1.0-py3-none-any.whl"
-    _make_wheel(wheel, "legacy", {"legacy_root/legacy_module.py": "X = 7\n", "legacy.pth": "legacy_root\n"})
+    make_wheel(wheel, "legacy", {"legacy_root/legacy_module.py": "X = 7\n", "legacy.pth": "legacy_root\n"})
     make_project(root, imports="import legacy_module\n", requirements=[str(wheel), "setuptools==75.6.0"])
     artefact = one(built(root, cache, host()))
     assert run_inside(artefact, tmp_path / "out", "import legacy_module; print(legacy_module.X)") == "7\n"
@@ -259,7 +259,7 @@ def test_hash_that_does_not_match_is_refused(root: Path, cache: Path) -> None:
 
 def test_hash_of_a_lock_that_does_not_match_is_refused(root: Path, cache: Path, tmp_path: Path) -> None:
     wheel = tmp_path / "wheels" / "legacy-1.0-py3-none-any.whl"
-    _make_wheel(wheel, "legacy", {"legacy.py": "X = 7\n"})
+    make_wheel(wheel, "legacy", {"legacy.py": "X = 7\n"})
     make_project(root)
     write(
         root,
@@ -325,7 +325,7 @@ def test_without_a_matching_interpreter_there_is_no_bytecode_and_it_is_said(root
     assert artefact.report.preflight == "checked: there is no Python 3.19 on this machine"
 
 
-def _make_wheel(path: Path, name: str, files: dict[str, str]) -> None:
+def make_wheel(path: Path, name: str, files: dict[str, str]) -> None:
     import zipfile
 
     info = f"{name}-1.0.dist-info"

@@ -14,7 +14,7 @@ from pys_multi_tools.bundle.cache import Cache, Cleaned
 from pys_multi_tools.bundle.values import Artefact, Bundle, Distribution, Module, Report
 
 if TYPE_CHECKING:
-    from pys_multi_tools.bundle.diff import Difference, DistributionChange, FileChange
+    from pys_multi_tools.bundle.comparison import Difference, DistributionChange, FileChange
 
 __all__ = [
     "Artefact",
@@ -39,6 +39,6 @@ def clean(cache: Path | None = None) -> Cleaned:
 
 def diff(before: Artefact | Path, after: Artefact | Path) -> Difference:
     """What changed from one artefact, or its zip or folder, to another. Raises BundleError for what is none."""
-    from pys_multi_tools.bundle.diff import compare
+    from pys_multi_tools.bundle.comparison import compare
 
     return compare(before, after)

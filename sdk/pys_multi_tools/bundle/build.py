@@ -200,14 +200,15 @@ class _Build:
         environment = getattr(self.project.settings, "environment", {})
         version = self.interpreter.version if self.interpreter else None
         key = json.dumps(["preflight", tool_digest(), build_id, version, environment, dict(self.target.environment)])
-        known = self.cache.read_object(key)
-        if known is not None:
-            outcome = Outcome.from_json(json.loads(known))
-        else:
+
+        def make(folder: Path) -> None:
             self._tell("import", self.app)
             subject = preflight.Subject(self.app, self.target, own, layer, environment, self.selection.left_out)
-            outcome = preflight.inspect(subject, self.interpreter, self.cache)
-            self.cache.write_object(key, json.dumps(outcome.to_json()).encode())
+            found = preflight.inspect(subject, self.interpreter, self.cache)
+            (folder / "outcome.json").write_text(json.dumps(found.to_json()))
+
+        folder = self.cache.get("preflights", sha256(key.encode()).hexdigest()[:32], make)
+        outcome = Outcome.from_json(json.loads((folder / "outcome.json").read_text()))
         if outcome.service is not None:
             preflight.compare(model.to_json(), outcome.service)
         self._check_import(outcome)

@@ -89,7 +89,7 @@ def _environment(project: Path) -> dict[str, str]:
     # The running virtual environment is not where anything goes, and uv warns about one that is not the project's.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     if not any(_names_index(project / name) for name in ("uv.toml", "pyproject.toml")):
-        environment.update(_from_pip())
+        environment.update(from_pip())
     return environment
 
 
@@ -116,8 +116,8 @@ def _error(stderr: str, what: str, where: str) -> BundleError:
 
 
 @cache
-def _from_pip() -> Mapping[str, str]:
-    """pip's index settings as uv's, where the user has configured pip and not uv."""
+def from_pip() -> Mapping[str, str]:
+    """pip's index settings as uv's, where the user has configured pip and not uv; read once per process."""
     if any(name in os.environ for name in _UV_INDEXES) or _uv_file_names_index():
         return {}
     settings = _pip_settings()

@@ -31,7 +31,8 @@ def test_flat_project(tmp_path: Path) -> None:
         tmp_path,
         {
             "shop/__init__.py": "", "shop/app.py": "", "shop/templates/mail.html": "", "helper.py": "",
-            "data/a.csv": "", "pyproject.toml": "", "uv.lock": "", "README.md": "", "Dockerfile": "", "requirements-dev.txt": "",
+            "data/a.csv": "",
+            "pyproject.toml": "", "uv.lock": "", "README.md": "", "Dockerfile": "", "requirements-dev.txt": "",
             "tests/test_app.py": "", "shop/test_app.py": "", "shop/conftest.py": "", "shop/tests/x.py": "",
             "docs/a.md": "", "shop/docs/a.md": "", ".github/x.yml": "", "shop/.hidden": "",
             "shop/__pycache__/a.pyc": "",
