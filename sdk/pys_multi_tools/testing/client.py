@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 from urllib.parse import unquote_to_bytes, urlencode
+from uuid import uuid4
 
 from pys_multi.app import App
 from pys_multi.http import Headers, Request, Response
@@ -93,7 +94,7 @@ class Reply:
     @property
     def cookies(self) -> dict[str, str]:
         """The cookies that the response sets."""
-        jar = SimpleCookie[str]()
+        jar = SimpleCookie()
         for field in self.headers.get_all("set-cookie"):
             jar.load(field)
         return {name: morsel.value for name, morsel in jar.items()}
@@ -309,9 +310,7 @@ class Client:
 
 
 def _new_id() -> str:
-    import uuid
-
-    return uuid.uuid4().hex
+    return uuid4().hex
 
 
 def _sandbox(service: Service, directory: Path, secrets: Mapping[str, str], clock: Callable[[], float]) -> Sandbox:
