@@ -343,6 +343,29 @@ class Runtime:
         finally:
             _current.reset(token)
 
+    def object_event(self, event: Event, context: Context | None = None) -> None:
+        """Hands a bucket's event to every trigger here that it fits, by kind, prefix and suffix of the key.
+
+        For clouds whose events do not say which trigger they are for. Every handler is called; then the first
+        exception that one raised is raised.
+        """
+        failed: Exception | None = None
+        for owner in self._functions:
+            for reaction in owner.reactions:
+                wanted = reaction.settings
+                if (
+                    reaction.kind == "object"
+                    and (wanted["bucket"], wanted["event"]) == (event.bucket, event.kind)
+                    and event.key.startswith(wanted["prefix"])
+                    and event.key.endswith(wanted["suffix"])
+                ):
+                    try:
+                        self.event(reaction.id, event, context)
+                    except Exception as error:
+                        failed = failed or error
+        if failed is not None:
+            raise failed
+
     def _runner(self, trigger: str, kinds: tuple[str, ...]) -> Runner:
         runner = self._runners.get(trigger)
         if runner is None:
