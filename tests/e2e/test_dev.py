@@ -174,7 +174,7 @@ def test_no_request_is_refused_across_edits(dev: Running) -> None:
 
     thread = threading.Thread(target=load)
     thread.start()
-    for word in ("one", "two", "three"):
+    for word in ("first", "second", "third"):
         dev.edit(re.search(r'return "(\w+)"', (dev.folder / "app.py").read_text()).group(1), word)  # type: ignore[union-attr]
         dev.answers("/greeting", word)
     done.set()

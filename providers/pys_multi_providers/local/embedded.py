@@ -7,9 +7,10 @@ it) and nothing is restarted; `deploy --cloud local` does that.
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Sync handlers that run at the same time.
 _THREADS = 40
+
+#: Seconds between closing the port and ending: callers whose connection was accepted have sent their request by then.
+_LAST_CALLERS = 0.2
 
 #: Told of every finished call: function, what was called, status, and seconds.
 OnCall = Callable[[str, str, int, float], None]
@@ -65,7 +69,7 @@ def serve(
     front.serve(service, target, PresignedBuckets(backend))
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(uvicorn.Server(config), listener, Pump(store, service, target.capacity), on_ready))
+            runner.run(_serve(_Server(config), listener, Pump(store, service, target.capacity), on_ready))
     finally:
         runtime.stop()
         store.close()
@@ -90,14 +94,31 @@ def _config(front: Front) -> uvicorn.Config:
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, pump: Pump, on_ready: Callable[[], None]) -> None:
-    asyncio.get_running_loop().set_default_executor(BusyFirstPool(_THREADS))
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(BusyFirstPool(_THREADS))
+
+    def end() -> None:
+        for port in server.servers:
+            port.close()
+        loop.call_later(_LAST_CALLERS, setattr, server, "should_exit", True)
+
     await pump.start()
-    on_ready()
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end)
+        on_ready()
         await server.serve(sockets=[listener])
         await pump.drain(5.0)
     finally:
         await pump.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals alone: on one of them the port closes first, and the server ends a moment later."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class _InProcess:

@@ -34,13 +34,18 @@ class Dev:
     state: Path
 
 
+def _say(line: str) -> None:
+    # One write, so that lines of several processes do not run into each other.
+    sys.stderr.write(line + "\n")
+
+
 def run(
     project: Project,
     *,
     app: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    say: Callable[[str], None] = _say,
     on_start: Callable[[Dev], None] = lambda _: None,
 ) -> None:
     """Serves the project until interrupted.
