@@ -1,7 +1,7 @@
 """The artefact: small, the same bytes on every machine, and known to import before it is uploaded.
 
 ``build`` makes the artefacts of a service for a target, ``diff`` compares two, ``clean`` empties the cache.
-The story is told in :mod:`pys_multi_tools.bundle.build`.
+The story is told in :mod:`pys_multi_tools.bundle.builder`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pys_multi_tools.bundle.build import build
+from pys_multi_tools.bundle.builder import build
 from pys_multi_tools.bundle.cache import Cache, Cleaned
 from pys_multi_tools.bundle.values import Artefact, Bundle, Distribution, Module, Report
 
