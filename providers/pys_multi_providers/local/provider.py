@@ -105,7 +105,7 @@ class LocalProvider:
     def target(self, deployment: Deployment) -> Target:
         """This machine, with the Python of the settings."""
         package = "pys_multi_providers.local"
-        modules = ("runtime", "frames", "resources", "store", "database", "definitions", "doorbell")
+        modules = ("runtime", "frames", "resources", "tables", "store", "database", "definitions", "doorbell")
         return host_target(
             self.name,
             python=deployment.project.settings.python,

@@ -8,31 +8,26 @@ removes it. So there is no moment at which a reader finds half an object, or an 
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from json import dumps, loads
 
-from pys_multi.errors import ConditionFailed, NotFound, ResourceError
+from pys_multi.errors import NotFound, ResourceError
 from pys_multi.resources import ObjectInfo
+from pys_multi_providers.local.tables import PAGE, TableVerbs, end_of_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-    from typing import Any
 
-    from pys_multi.resources import Condition, Key, Outgoing
+    from pys_multi.resources import Outgoing
     from pys_multi_providers.local.store import Store
 
-    Item = dict[str, Any]
-
-#: Rows read at once by what lists: no lock is held and no transaction open while the caller works on them.
-_PAGE = 500
 #: Seconds that a file nobody refers to is left alone: its writer may be about to commit.
 _SWEEP_AGE = 3600.0
 
 
-class LocalBackend:
+class LocalBackend(TableVerbs):
     """`pys_multi.resources.Backend` on a store.
 
     buckets: the folder of the objects' files. base_url: where the front serves presigned URLs, without a trailing
@@ -47,8 +42,8 @@ class LocalBackend:
         base_url: str = "",
         secrets: Mapping[str, str] | Callable[[str], str | None] | None = None,
     ) -> None:
+        super().__init__(store.database)
         self.store = store
-        self._database = store.database
         self._buckets = buckets
         self._base_url = base_url
         self._secret: Callable[[str], str | None] = secrets if callable(secrets) else (secrets or {}).get
@@ -74,6 +69,8 @@ class LocalBackend:
     # ---- buckets
 
     def bucket_put(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> str:
+        from hashlib import sha256
+
         with self._database.read() as db:
             _require_bucket(db, bucket)
         etag = sha256(data).hexdigest()[:32]
@@ -147,18 +144,18 @@ class LocalBackend:
         return self._objects(bucket, prefix)
 
     def _objects(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        end, after, comparison = _end_of_prefix(prefix), prefix, ">="
+        end, after, comparison = end_of_prefix(prefix), prefix, ">="
         where = "bucket = ? AND key {} ?" + ("" if end is None else " AND key < ?")
         while True:
             with self._database.read() as db:
                 rows = db.execute(
                     "SELECT key, size, etag, modified, content_type FROM objects"  # noqa: S608  from constants
-                    f" WHERE {where.format(comparison)} ORDER BY key LIMIT {_PAGE}",
+                    f" WHERE {where.format(comparison)} ORDER BY key LIMIT {PAGE}",
                     (bucket, after) if end is None else (bucket, after, end),
                 ).fetchall()
             for row in rows:
                 yield _info(*row)
-            if len(rows) < _PAGE:
+            if len(rows) < PAGE:
                 return
             after, comparison = rows[-1][0], ">"
 
@@ -227,115 +224,6 @@ class LocalBackend:
             raise ResourceError(f"object {key!r} of bucket {bucket!r} cannot be written: {error}") from error
         return path
 
-    # ---- tables
-
-    def table_get(self, table: str, key: Key) -> Item | None:
-        with self._database.read() as db:
-            _table(db, table)
-            return _item(db, table, *_row_key(key))
-
-    def table_put(self, table: str, item: Item, condition: Condition) -> None:
-        with self._database.write() as db:
-            name, sort = _table(db, table)
-            row_key = _row_key((item[name],) if sort is None else (item[name], item[sort]))
-            _check(db, table, row_key, condition)
-            _write_item(db, table, row_key, item)
-
-    def table_delete(self, table: str, key: Key, condition: Condition) -> None:
-        row_key = _row_key(key)
-        with self._database.write() as db:
-            _table(db, table)
-            _check(db, table, row_key, condition)
-            db.execute(
-                "DELETE FROM items WHERE table_name = ? AND partition_key = ? AND sort_key = ?", (table, *row_key)
-            )
-
-    def table_update(
-        self,
-        table: str,
-        key: Key,
-        changes: Mapping[str, object],
-        add: Mapping[str, float],
-        remove: Iterable[str],
-        condition: Condition,
-    ) -> Item:
-        removed = tuple(remove)
-        names = (*changes, *add, *removed)
-        if len(set(names)) < len(names):
-            raise ValueError("an attribute is in more than one of set, add and remove")
-        row_key = _row_key(key)
-        with self._database.write() as db:
-            name, sort = _table(db, table)
-            item = _check(db, table, row_key, condition)
-            if item is None:
-                item = {name: key[0]} if sort is None else {name: key[0], sort: key[1]}
-            item.update(changes)
-            for attribute, amount in add.items():
-                item[attribute] = _sum(table, attribute, item.get(attribute), amount)
-            for attribute in removed:
-                item.pop(attribute, None)
-            _write_item(db, table, row_key, item)
-        return item
-
-    def table_query(
-        self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
-    ) -> Iterator[Item]:
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit is how many items at most, not {limit}")
-        with self._database.read() as db:
-            _table(db, table)
-        if partition is None:
-            return self._scan(table, limit)
-        return self._partition(table, _row_key((partition,))[0], prefix, limit, reverse)
-
-    def _scan(self, table: str, limit: int | None) -> Iterator[Item]:
-        where, position = "table_name = ?", ()
-        while limit is None or limit > 0:
-            count = _PAGE if limit is None else min(limit, _PAGE)
-            with self._database.read() as db:
-                rows = db.execute(
-                    f"SELECT item, partition_key, sort_key FROM items WHERE {where}"  # noqa: S608  from constants
-                    " ORDER BY partition_key, sort_key LIMIT ?",
-                    (table, *position, count),
-                ).fetchall()
-            for row in rows:
-                yield loads(row[0])
-            if len(rows) < count:
-                return
-            limit = None if limit is None else limit - count
-            where, position = "table_name = ? AND (partition_key, sort_key) > (?, ?)", rows[-1][1:]
-
-    def _partition(
-        self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
-    ) -> Iterator[Item]:
-        where, values = "table_name = ? AND partition_key = ?", [table, partition]
-        if prefix is not None:
-            # Any text is greater than any number to SQLite, so this also leaves sort keys out that are numbers.
-            where, values = f"{where} AND sort_key >= ?", [*values, prefix]
-            end = _end_of_prefix(prefix)
-            if end is not None:
-                where, values = f"{where} AND sort_key < ?", [*values, end]
-        order, beyond = ("DESC", "<") if reverse else ("ASC", ">")
-        position: list[object] = []
-        while limit is None or limit > 0:
-            count = _PAGE if limit is None else min(limit, _PAGE)
-            with self._database.read() as db:
-                rows = db.execute(
-                    f"SELECT item, sort_key FROM items WHERE {where}"  # noqa: S608  from constants
-                    + (f" AND sort_key {beyond} ?" if position else "")
-                    + f" ORDER BY sort_key {order} LIMIT ?",
-                    (*values, *position, count),
-                ).fetchall()
-            for row in rows:
-                yield loads(row[0])
-            if len(rows) < count:
-                return
-            limit = None if limit is None else limit - count
-            position = [rows[-1][1]]
-
-
-# ---- objects
-
 
 def _require_bucket(db: sqlite3.Connection, bucket: str) -> None:
     if db.execute("SELECT 1 FROM buckets WHERE name = ?", (bucket,)).fetchone() is None:
@@ -366,100 +254,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _end_of_prefix(prefix: str) -> str | None:
-    """The first text after all that begin with the prefix, in order of code points, which is that of UTF-8 bytes;
-    None where there is no such text."""
-    while prefix:
-        code = ord(prefix[-1]) + 1
-        if code <= 0x10FFFF:
-            # Half of a surrogate pair is no text.
-            return prefix[:-1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
-        prefix = prefix[:-1]
-    return None
-
-
-# ---- items
-
-
-def _table(db: sqlite3.Connection, table: str) -> tuple[str, str | None]:
-    """(key, sort)"""
-    row = db.execute("SELECT key, sort FROM tables WHERE name = ?", (table,)).fetchone()
-    if row is None:
-        raise ResourceError(f"there is no table {table!r} in this stage; deploy the service that defines it")
-    return row[0], row[1]
-
-
-def _row_key(key: Key) -> tuple[object, object]:
-    for value in key:
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValueError(f"a number in a key has 64 bits; {value} has more")
-    # No key is an empty text, so it stands for the sort key of a table that has none.
-    return key[0], key[1] if len(key) > 1 else ""
-
-
-def _item(db: sqlite3.Connection, table: str, partition: object, sort: object) -> Item | None:
-    row = db.execute(
-        "SELECT item FROM items WHERE table_name = ? AND partition_key = ? AND sort_key = ?", (table, partition, sort)
-    ).fetchone()
-    return None if row is None else loads(row[0])
-
-
-def _write_item(db: sqlite3.Connection, table: str, row_key: tuple[object, object], item: Item) -> None:
-    text = dumps(item, ensure_ascii=False, allow_nan=False)
-    db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", (table, *row_key, text))
-
-
-def _check(db: sqlite3.Connection, table: str, row_key: tuple[object, object], condition: Condition) -> Item | None:
-    """The item as it is. Raises ConditionFailed where it is not as the condition requires."""
-    item = _item(db, table, *row_key)
-    for attribute, wanted in condition.items():
-        operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
-        if not _holds((item or {}).get(attribute), operator, value):
-            shown = " ".join(str(part) for part in row_key if part != "")
-            state = "there is no such item" if item is None else f"{attribute!r} is not {operator} what was required"
-            raise ConditionFailed(f"item {shown} of table {table!r}: {state}")
-    return item
-
-
-def _holds(actual: object, operator: str, wanted: object) -> bool:
-    """None is "absent" on both sides: a null in an item counts as absent."""
-    from pys_multi.encoding import to_json_value
-
-    wanted = to_json_value(wanted)
-    if operator == "=":
-        return _equal(actual, wanted)
-    if operator == "!=":
-        return not _equal(actual, wanted)
-    numbers = _is_number(actual) and _is_number(wanted)
-    if not numbers and not (isinstance(actual, str) and isinstance(wanted, str)):
-        return False
-    left: Any = actual
-    right: Any = wanted
-    if operator == "<":
-        return bool(left < right)
-    if operator == "<=":
-        return bool(left <= right)
-    return bool(left > right) if operator == ">" else bool(left >= right)
-
-
-def _equal(left: object, right: object) -> bool:
-    """Equality of JSON values: 1 is 1.0, and true is neither."""
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _sum(table: str, attribute: str, value: object, amount: float) -> float:
-    value = 0 if value is None else value
-    if not _is_number(value) or not _is_number(amount):
-        raise ValueError(f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it")
-    total: float = value + amount  # type: ignore[operator]
-    return total

@@ -1,0 +1,230 @@
+"""The verbs of tables on the local provider's database: one row for an item, its attributes in JSON.
+
+A condition is compared in the transaction that writes. A null attribute counts as absent, in conditions and to
+``add``, so that an optional field of a dataclass reads the same before and after it was written.
+"""
+
+from __future__ import annotations
+
+from json import dumps, loads
+
+from pys_multi.errors import ConditionFailed, ResourceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    from pys_multi.resources import Condition, Key
+    from pys_multi_providers.local.database import Database
+
+    Item = dict[str, Any]
+
+#: Rows read at once by what lists: no lock is held and no transaction open while the caller works on them.
+PAGE = 500
+
+
+class TableVerbs:
+    """The part of `LocalBackend` that is about tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def table_get(self, table: str, key: Key) -> Item | None:
+        with self._database.read() as db:
+            _table(db, table)
+            return _item(db, table, *_row_key(key))
+
+    def table_put(self, table: str, item: Item, condition: Condition) -> None:
+        with self._database.write() as db:
+            name, sort = _table(db, table)
+            row_key = _row_key((item[name],) if sort is None else (item[name], item[sort]))
+            _check(db, table, row_key, condition)
+            _write_item(db, table, row_key, item)
+
+    def table_delete(self, table: str, key: Key, condition: Condition) -> None:
+        row_key = _row_key(key)
+        with self._database.write() as db:
+            _table(db, table)
+            _check(db, table, row_key, condition)
+            db.execute(
+                "DELETE FROM items WHERE table_name = ? AND partition_key = ? AND sort_key = ?", (table, *row_key)
+            )
+
+    def table_update(
+        self,
+        table: str,
+        key: Key,
+        changes: Mapping[str, object],
+        add: Mapping[str, float],
+        remove: Iterable[str],
+        condition: Condition,
+    ) -> Item:
+        removed = tuple(remove)
+        names = (*changes, *add, *removed)
+        if len(set(names)) < len(names):
+            raise ValueError("an attribute is in more than one of set, add and remove")
+        row_key = _row_key(key)
+        with self._database.write() as db:
+            name, sort = _table(db, table)
+            item = _check(db, table, row_key, condition)
+            if item is None:
+                item = {name: key[0]} if sort is None else {name: key[0], sort: key[1]}
+            item.update(changes)
+            for attribute, amount in add.items():
+                item[attribute] = _sum(table, attribute, item.get(attribute), amount)
+            for attribute in removed:
+                item.pop(attribute, None)
+            _write_item(db, table, row_key, item)
+        return item
+
+    def table_query(
+        self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
+    ) -> Iterator[Item]:
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit is how many items at most, not {limit}")
+        with self._database.read() as db:
+            _table(db, table)
+        if partition is None:
+            return self._scan(table, limit)
+        return self._partition(table, _row_key((partition,))[0], prefix, limit, reverse)
+
+    def _scan(self, table: str, limit: int | None) -> Iterator[Item]:
+        where, position = "table_name = ?", ()
+        while limit is None or limit > 0:
+            count = PAGE if limit is None else min(limit, PAGE)
+            with self._database.read() as db:
+                rows = db.execute(
+                    f"SELECT item, partition_key, sort_key FROM items WHERE {where}"  # noqa: S608  from constants
+                    " ORDER BY partition_key, sort_key LIMIT ?",
+                    (table, *position, count),
+                ).fetchall()
+            for row in rows:
+                yield loads(row[0])
+            if len(rows) < count:
+                return
+            limit = None if limit is None else limit - count
+            where, position = "table_name = ? AND (partition_key, sort_key) > (?, ?)", rows[-1][1:]
+
+    def _partition(
+        self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
+    ) -> Iterator[Item]:
+        where, values = "table_name = ? AND partition_key = ?", [table, partition]
+        if prefix is not None:
+            # Any text is greater than any number to SQLite, so this also leaves sort keys out that are numbers.
+            where, values = f"{where} AND sort_key >= ?", [*values, prefix]
+            end = end_of_prefix(prefix)
+            if end is not None:
+                where, values = f"{where} AND sort_key < ?", [*values, end]
+        order, beyond = ("DESC", "<") if reverse else ("ASC", ">")
+        position: list[object] = []
+        while limit is None or limit > 0:
+            count = PAGE if limit is None else min(limit, PAGE)
+            with self._database.read() as db:
+                rows = db.execute(
+                    f"SELECT item, sort_key FROM items WHERE {where}"  # noqa: S608  from constants
+                    + (f" AND sort_key {beyond} ?" if position else "")
+                    + f" ORDER BY sort_key {order} LIMIT ?",
+                    (*values, *position, count),
+                ).fetchall()
+            for row in rows:
+                yield loads(row[0])
+            if len(rows) < count:
+                return
+            limit = None if limit is None else limit - count
+            position = [rows[-1][1]]
+
+
+def end_of_prefix(prefix: str) -> str | None:
+    """The first text after all that begin with the prefix, in order of code points, which is that of UTF-8 bytes;
+    None where there is no such text."""
+    while prefix:
+        code = ord(prefix[-1]) + 1
+        if code <= 0x10FFFF:
+            # Half of a surrogate pair is no text.
+            return prefix[:-1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
+        prefix = prefix[:-1]
+    return None
+
+
+def _table(db: sqlite3.Connection, table: str) -> tuple[str, str | None]:
+    """(key, sort)"""
+    row = db.execute("SELECT key, sort FROM tables WHERE name = ?", (table,)).fetchone()
+    if row is None:
+        raise ResourceError(f"there is no table {table!r} in this stage; deploy the service that defines it")
+    return row[0], row[1]
+
+
+def _row_key(key: Key) -> tuple[object, object]:
+    for value in key:
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"a number in a key has 64 bits; {value} has more")
+    # No key is an empty text, so it stands for the sort key of a table that has none.
+    return key[0], key[1] if len(key) > 1 else ""
+
+
+def _item(db: sqlite3.Connection, table: str, partition: object, sort: object) -> Item | None:
+    row = db.execute(
+        "SELECT item FROM items WHERE table_name = ? AND partition_key = ? AND sort_key = ?", (table, partition, sort)
+    ).fetchone()
+    return None if row is None else loads(row[0])
+
+
+def _write_item(db: sqlite3.Connection, table: str, row_key: tuple[object, object], item: Item) -> None:
+    text = dumps(item, ensure_ascii=False, allow_nan=False)
+    db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", (table, *row_key, text))
+
+
+def _check(db: sqlite3.Connection, table: str, row_key: tuple[object, object], condition: Condition) -> Item | None:
+    """The item as it is. Raises ConditionFailed where it is not as the condition requires."""
+    item = _item(db, table, *row_key)
+    for attribute, wanted in condition.items():
+        operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
+        if not _holds((item or {}).get(attribute), operator, value):
+            shown = " ".join(str(part) for part in row_key if part != "")
+            state = "there is no such item" if item is None else f"{attribute!r} is not {operator} what was required"
+            raise ConditionFailed(f"item {shown} of table {table!r}: {state}")
+    return item
+
+
+def _holds(actual: object, operator: str, wanted: object) -> bool:
+    """None is "absent" on both sides: a null in an item counts as absent."""
+    from pys_multi.encoding import to_json_value
+
+    wanted = to_json_value(wanted)
+    if operator == "=":
+        return _equal(actual, wanted)
+    if operator == "!=":
+        return not _equal(actual, wanted)
+    numbers = _is_number(actual) and _is_number(wanted)
+    if not numbers and not (isinstance(actual, str) and isinstance(wanted, str)):
+        return False
+    left: Any = actual
+    right: Any = wanted
+    if operator == "<":
+        return bool(left < right)
+    if operator == "<=":
+        return bool(left <= right)
+    return bool(left > right) if operator == ">" else bool(left >= right)
+
+
+def _equal(left: object, right: object) -> bool:
+    """Equality of JSON values: 1 is 1.0, and true is neither."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sum(table: str, attribute: str, value: object, amount: float) -> float:
+    value = 0 if value is None else value
+    if not _is_number(value) or not _is_number(amount):
+        raise ValueError(f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it")
+    total: float = value + amount  # type: ignore[operator]
+    return total
