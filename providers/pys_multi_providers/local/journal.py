@@ -80,7 +80,9 @@ def _parse(line: bytes, now: float, instance: str) -> dict[str, Any]:
         except ValueError:
             record = None
         if isinstance(record, dict) and isinstance(record.get("message"), str):
-            record["time"] = now
+            at = record.get("time")
+            # The record knows best when it was made, unless it is somebody else's idea of a time.
+            record["time"] = at if isinstance(at, int | float) and now - 3600 < at <= now else now
             record["instance"] = instance
             return record
     cut = line[:LONGEST].rstrip(b"\r").decode(errors="replace")

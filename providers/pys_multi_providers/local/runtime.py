@@ -137,25 +137,29 @@ class Instance:
             chunks = iter((content,))
         else:
             chunks = stream_of(response)
-        self._channel.write(answer)
-        self._send_stream(header["id"], chunks)
+        self._send_stream(answer, chunks)
 
-    def _send_stream(self, call: int, chunks: Iterator[bytes]) -> None:
+    def _send_stream(self, answer: dict[str, Any], chunks: Iterator[bytes]) -> None:
+        call = answer["id"]
+        # Before the head is out: its reader may cancel as soon as it is.
         stream = self._streams[call] = _Stream(self, call)
+        self._channel.write(answer)
         try:
             for chunk in chunks:
                 for start in range(0, len(chunk), CHUNK):
                     stream.send(chunk[start : start + CHUNK])
             self._channel.write({"kind": "end", "id": call})
         except Cancelled:
-            pass
+            self._channel.write({"kind": "end", "id": call})
         except Exception:
             from logging import getLogger
 
             getLogger("pys_multi").exception("the response broke off while it was streamed")
             self._channel.write({"kind": "broken", "id": call})
         finally:
-            del chunks  # closes the handler's generator, also where it was not read to its end
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()  # the handler's generator, where it was not read to its end
             del self._streams[call]
 
     def _messages(self, header: dict[str, Any], body: bytes) -> None:

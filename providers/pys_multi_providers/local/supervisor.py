@@ -105,8 +105,6 @@ class Supervisor:
 
     async def _shut_down(self) -> None:
         grace = self._grace
-        for t in asyncio.all_tasks(): log.info("TASK %r", t)
-        log.info("STATE %r %r", self._listener._server.server_state.connections, self._listener._server.server_state.tasks)
         async with self._changing:
             ends = []
             if self._listener is not None:
@@ -114,7 +112,6 @@ class Supervisor:
             if self._pump is not None:
                 ends.append(_close(self._pump, grace))
             await asyncio.gather(*ends)
-            log.info("GATHERED")
             if self._release is not None:
                 await self._release.drain(None, grace)
         if self._draining:
