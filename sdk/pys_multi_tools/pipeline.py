@@ -30,6 +30,7 @@ from pys_multi.model import Service
 from pys_multi_tools import discover
 from pys_multi_tools import provider as providers_
 from pys_multi_tools.deployment import (
+    Change,
     Deployment,
     Finding,
     Invocation,
@@ -185,10 +186,28 @@ def require(placement: Placement) -> tuple[Problem, ...]:
     return problems
 
 
-def plan(placement: Placement) -> Plan:
-    """Return what a deploy would change, compared with what is live. Raises CheckError."""
+def plan(placement: Placement, bundle: Bundle | None = None) -> Plan:
+    """Return what a deploy would change, compared with what is live. Raises CheckError.
+
+    bundle: what ``bundle`` returned; with it, code that is not the code that serves is a change too.
+    """
     require(placement)
-    return placement.provider.plan(placement.deployment)
+    plan = placement.provider.plan(placement.deployment)
+    if bundle is None:
+        return plan
+    live = {function.name: function.build_id for function in status(placement).functions}
+    code = tuple(
+        Change(
+            action="update",
+            kind="code",
+            name=name,
+            reason="the code or what it depends on differs",
+            properties=(("build", live[name], artefact.build_id),),
+        )
+        for name, artefact in bundle.artefacts.items()
+        if live.get(name) and live[name] != artefact.build_id
+    )
+    return replace(plan, changes=(*plan.changes, *code))
 
 
 def render(placement: Placement) -> dict[str, str]:
@@ -233,14 +252,17 @@ def deploy(
     Raises CheckError, BundleError and ProviderError; DeployError when what serves is not what was deployed.
     """
     if plan is None:
-        progress(Progress(step="plan"))
-        plan = _plan_of(placement)
+        progress(Progress(step="check"))
+        require(placement)
     if bundle is None:
         bundle = _bundle_of(placement, progress)
+    if plan is None:
+        progress(Progress(step="plan"))
+        plan = _plan_of(placement, bundle)
     outputs = placement.provider.deploy(plan, bundle, progress)
     progress(Progress(step="verify"))
-    status = placement.provider.status(placement.deployment)
-    _verify(placement, bundle, status)
+    wanted = {name: artefact.build_id for name, artefact in bundle.artefacts.items()}
+    status = _verified(placement, wanted)
     return Deployed(plan=plan, bundle=bundle, outputs=outputs, status=status)
 
 
@@ -248,19 +270,21 @@ def deploy(
 _plan_of, _bundle_of = plan, bundle
 
 
-def _verify(placement: Placement, bundle: Bundle, status: Status) -> None:
+def _verified(placement: Placement, wanted: Mapping[str, str]) -> Status:
+    """The status, once every function serves the build that it must. Raises DeployError."""
+    status = placement.provider.status(placement.deployment)
     served = {function.name: function for function in status.functions}
     wrong: list[str] = []
-    for function in placement.deployment.service.functions:
-        wanted = bundle.artefacts[function.name].build_id
-        live = served.get(function.name)
-        if live is None or live.build_id != wanted:
+    for name, build in wanted.items():
+        live = served.get(name)
+        if live is None or live.build_id != build:
             found = live.build_id or live.state if live else "nothing"
-            wrong.append(f"{function.name} serves {found}, not {wanted}")
+            wrong.append(f"{name} serves {found}, not {build}")
     if wrong:
         where = f"{placement.name}, stage {placement.deployment.stage}"
         hint = "run status and logs to see why; deploy again to converge"
         raise DeployError(f"the new build is not serving: {'; '.join(wrong)}", where=where, hint=hint)
+    return status
 
 
 def status(placement: Placement) -> Status:
@@ -299,11 +323,16 @@ def invoke(placement: Placement, invocation: Invocation) -> InvocationResult:
 
 
 def rollback(placement: Placement, build_id: str | None = None, progress: OnProgress = _ignore) -> Outputs:
-    """Return to a former build: the one before the present one when none is named. Raises ProviderError."""
+    """Return to a former build: the one before the present one when none is named.
+
+    Raises ProviderError; DeployError when what serves then is not that build.
+    """
     if "rollback" not in placement.provider.capabilities.features:
         hint = "check out the former version of the code and deploy it"
         raise ProviderError("cannot roll back", where=f"provider {placement.name}", hint=hint)
-    return placement.provider.rollback(placement.deployment, build_id, progress)
+    outputs = placement.provider.rollback(placement.deployment, build_id, progress)
+    _verified(placement, outputs.build_ids)
+    return outputs
 
 
 def destroy(placement: Placement, *, delete_data: bool = False, progress: OnProgress = _ignore) -> None:

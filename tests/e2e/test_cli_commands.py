@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "shop"
     folder.mkdir()
     (folder / "app.py").write_text(APP)
-    (folder / "pys-multi.toml").write_text('cloud = ["paper"]\n')
+    (folder / "pys-multi.toml").write_text('cloud = ["paper"]\n[paper]\nfolder = "../paper"\n')
     return folder
 
 
@@ -55,6 +55,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         kept.pop(name, None)
     home = tmp_path / "home"
     home.mkdir()
+    kept["PYS_MULTI_CACHE_DIR"] = str(tmp_path / "cache")
     return {**kept, "PYTHONPATH": str(site), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -83,8 +84,8 @@ def document(result: subprocess.CompletedProcess[str]) -> Any:
 
 def deploy_paper(root: Path, build: str = "a" * 16) -> None:
     """What a deploy to the paper provider leaves behind."""
-    folder = root / "paper" / "dev"
-    folder.mkdir(parents=True)
+    folder = root.parent / "paper" / "dev"
+    folder.mkdir(parents=True, exist_ok=True)
     builds = {"api": build}
     state = {"functions": {"api": {"memory": 512, "build": build}}, "history": [builds]}
     (folder / "state.json").write_text(json.dumps(state))
@@ -169,7 +170,7 @@ def test_a_broken_module_shows_the_user_s_traceback(run: Run, root: Path) -> Non
 
 def test_a_defect_of_a_provider_is_told_as_one(run: Run, root: Path) -> None:
     with (root / "pys-multi.toml").open("a") as file:
-        file.write("[paper]\nbroken = true\n")
+        file.write("broken = true\n")
     result = run("logs")
     assert result.returncode == 1
     assert "RuntimeError: the provider has a defect" in result.stderr
@@ -203,7 +204,16 @@ def test_plan_says_what_changes_and_exits_with_3_when_asked(run: Run, root: Path
     [plan] = document(run("plan", "--json"))["plans"]
     assert (plan["cloud"], plan["changes"][0]["action"]) == ("paper", "create")
     deploy_paper(root)
-    assert run("plan", "--detailed-exitcode").returncode == 0
+    changed = run("plan", "--detailed-exitcode")
+    assert changed.returncode == 3
+    assert re.fullmatch(
+        r"~ update code api  \(the code or what it depends on differs\)\n    build: 'a{16}' → '[0-9a-f]{16}'\n",
+        changed.stdout,
+    )
+    [plan] = document(run("plan", "--json"))["plans"]
+    deploy_paper(root, build=plan["changes"][-1]["properties"][0][2])
+    unchanged = run("plan", "--detailed-exitcode")
+    assert (unchanged.returncode, unchanged.stdout) == (0, "")
 
 
 def test_render_writes_files_and_prints_their_paths(run: Run, root: Path) -> None:
@@ -261,10 +271,10 @@ def test_destroy_asks_and_nobody_to_ask_is_an_error(run: Run, root: Path) -> Non
     refused = run("destroy")
     assert refused.returncode == 1
     assert "--yes" in refused.stderr
-    assert (root / "paper" / "dev").exists()
+    assert (root.parent / "paper" / "dev").exists()
     done = run("destroy", "--yes")
     assert done.returncode == 0
-    assert not (root / "paper" / "dev").exists()
+    assert not (root.parent / "paper" / "dev").exists()
 
 
 def test_rollback_says_why_it_cannot(run: Run, root: Path) -> None:
@@ -388,4 +398,4 @@ def test_a_question_is_asked_in_a_terminal(root: Path, environment: dict[str, st
         os.close(parent)
     assert process.returncode == 1
     assert b"destroy shop, stage dev, on paper?" in seen
-    assert (root / "paper" / "dev").exists()
+    assert (root.parent / "paper" / "dev").exists()

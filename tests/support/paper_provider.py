@@ -113,6 +113,8 @@ class PaperProvider:
             raise ProviderError("there is no former build", where="provider paper")
         progress(Progress(step="rollback"))
         state["history"].pop()
+        for name, build in state["history"][-1].items():
+            state["functions"][name]["build"] = build
         self._write(deployment, state)
         return self._outputs(deployment, state["history"][-1])
 

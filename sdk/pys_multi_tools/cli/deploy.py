@@ -21,6 +21,7 @@ from pys_multi_tools.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from pys_multi_tools.bundle import Bundle
     from pys_multi_tools.deployment import Outputs, Plan
     from pys_multi_tools.pipeline import Placement
 
@@ -40,9 +41,7 @@ def plan(
     ] = False,
 ) -> int:
     """Show what a deploy would change, and why."""
-    from pys_multi_tools import pipeline
-
-    plans = {placement.name: pipeline.plan(placement) for placement in options.place(folder, stage, cloud)}
+    plans = {place.name: plan for place, plan, _ in _prepared(options.place(folder, stage, cloud))}
     if as_json:
         print_json({"plans": [_plan_json(name, plan) for name, plan in plans.items()]})
     else:
@@ -87,9 +86,7 @@ def deploy(
     """
     from pys_multi_tools import pipeline
 
-    placements = options.place(folder, stage, cloud)
-    with progress_shown() as progress:
-        prepared = [(place, pipeline.plan(place), pipeline.bundle(place, progress)) for place in placements]
+    prepared = _prepared(options.place(folder, stage, cloud))
     _confirm_losses([(place, plan) for place, plan, _ in prepared], yes)
     outputs: list[Outputs] = []
     for placement, plan, bundle in prepared:
@@ -147,6 +144,17 @@ def destroy(
         with progress_shown() as progress:
             pipeline.destroy(placement, delete_data=delete_data, progress=progress)
         say(f"{placement.deployment.service.name} is gone from {placement.name}, stage {placement.deployment.stage}")
+
+
+def _prepared(placements: tuple[Placement, ...]) -> list[tuple[Placement, Plan, Bundle]]:
+    """Check every cloud before anything is built, and build for every cloud before anything is deployed."""
+    from pys_multi_tools import pipeline
+
+    for placement in placements:
+        pipeline.require(placement)
+    with progress_shown() as progress:
+        built = [(placement, pipeline.bundle(placement, progress)) for placement in placements]
+    return [(placement, pipeline.plan(placement, bundle), bundle) for placement, bundle in built]
 
 
 def _confirm_losses(plans: list[tuple[Placement, Plan]], yes: bool) -> None:

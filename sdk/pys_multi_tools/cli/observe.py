@@ -39,6 +39,8 @@ Since = Annotated[
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Fields that say the same in nearly every record; --json has them.
+_SAME_IN_ALL = ("logger", "service", "stage", "build_id")
 _LEVELS = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow", "DEBUG": "dim"}
 
 
@@ -235,8 +237,9 @@ def _print_queues(queues: tuple[QueueStatus, ...]) -> None:
 
 
 def _print_record(record: LogRecord) -> None:
-    level = paint(f"{record.level:<8}", _LEVELS.get(record.level, "bold"), sys.stdout)
-    fields = "".join(f"  {key}={value}" for key, value in record.fields.items())
+    name = record.level.upper()
+    level = paint(f"{name:<8}", _LEVELS.get(name, "bold"), sys.stdout)
+    fields = "".join(f"  {key}={value}" for key, value in record.fields.items() if key not in _SAME_IN_ALL)
     extra = paint(f"{fields}  {record.request_id}".rstrip(), "dim", sys.stdout)
     print(f"{clock(record.time)}  {level}{record.function}  {record.message}{extra}", flush=True)
 

@@ -90,7 +90,7 @@ def test_a_deploy_is_verified_and_a_second_one_changes_nothing(make: Make) -> No
     deployed = pipeline.deploy(placement, steps.append, bundle=a_bundle("a" * 16))
     assert deployed.outputs.build_ids == {"api": "a" * 16, "worker": "a" * 16}
     assert deployed.status.state == "serving"
-    assert [step.step for step in steps] == ["plan", "deploy", "verify"]
+    assert [step.step for step in steps] == ["check", "plan", "deploy", "verify"]
     assert pipeline.plan(placement).pending == ()
 
 
@@ -98,6 +98,16 @@ def test_a_change_is_planned_with_its_properties(make: Make) -> None:
     pipeline.deploy(placed(make()), bundle=a_bundle("a" * 16))
     [change] = pipeline.plan(placed(make(memory=512))).pending
     assert (change.action, change.name, change.properties) == ("update", "api", (("memory", 256, 512),))
+
+
+def test_code_that_differs_from_what_serves_is_a_change(make: Make) -> None:
+    placement = placed(make())
+    assert "code" not in {change.kind for change in pipeline.plan(placement, a_bundle("a" * 16)).pending}
+    pipeline.deploy(placement, bundle=a_bundle("a" * 16))
+    assert pipeline.plan(placement, a_bundle("a" * 16)).pending == ()
+    changes = pipeline.plan(placement, a_bundle("b" * 16)).pending
+    assert [(change.kind, change.name) for change in changes] == [("code", "api"), ("code", "worker")]
+    assert changes[0].properties == (("build", "a" * 16, "b" * 16),)
 
 
 def test_a_deploy_that_does_not_serve_the_new_build_is_an_error(make: Make) -> None:
