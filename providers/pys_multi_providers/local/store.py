@@ -207,8 +207,9 @@ class Store:
     def receive(self, queue: str, limit: int, visibility: float) -> list[Delivery]:
         """Takes up to ``limit`` messages and hides them for ``visibility`` seconds, each with a new receipt.
 
-        A message whose time was over at its last retry becomes a dead letter instead. Of an ordered queue
-        there is at most one message of each group in anybody's hands.
+        A message that was delivered before comes alone: the one that crashes its handler must not take those
+        that came with it along to the dead letters. One whose time was over at its last retry becomes a dead letter
+        instead. Of an ordered queue there is at most one message of each group in anybody's hands.
         """
         if visibility <= 0:
             raise ValueError(f"visibility is more than 0 seconds, not {visibility}")
@@ -216,7 +217,8 @@ class Store:
         deliveries: list[Delivery] = []
         with self.database.write() as db:
             retries = _queue(db, queue)[0]
-            while len(deliveries) < limit:
+            alone = False
+            while len(deliveries) < limit and not alone:
                 rows = db.execute(
                     "SELECT seq, id, attempt, sent_at, group_id, error, attributes, body FROM messages"
                     " WHERE queue = ? AND blocked = 0 AND visible_at <= ? ORDER BY visible_at, seq LIMIT ?",
@@ -229,6 +231,9 @@ class Store:
                     if attempt > retries:
                         _bury(db, seq, now, error or "the visibility time of its last delivery ran out")
                         continue
+                    alone = attempt > 0
+                    if alone and deliveries:
+                        break
                     receipt = f"{seq}.{os.urandom(8).hex()}"
                     taken.append((receipt, now + visibility, seq))
                     deliveries.append(
@@ -242,6 +247,8 @@ class Store:
                             group=group,
                         )
                     )
+                    if alone:
+                        break
                 # The error is that of the attempt before: should this one leave none, none is reported.
                 db.executemany(
                     "UPDATE messages SET receipt = ?, visible_at = ?, attempt = attempt + 1, error = '' WHERE seq = ?",
@@ -344,7 +351,8 @@ class Store:
         with self.database.write() as db:
             ordered = _queue(db, queue)[1]
             found = db.execute("SELECT seq, id FROM dead_letters WHERE queue = ? ORDER BY seq", (queue,)).fetchall()
-            wanted = [seq for seq, id in found if ids is None or id in ids]
+            chosen = None if ids is None else set(ids)
+            wanted = [seq for seq, id in found if chosen is None or id in chosen]
             for seq in wanted:
                 id, attributes, body, group, sent_at = db.execute(
                     "SELECT id, attributes, body, group_id, sent_at FROM dead_letters WHERE seq = ?", (seq,)
