@@ -14,6 +14,8 @@ from json import loads
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from tests.conformance.tokens import JWKS
+
 from pys_multi_tools.deployment import LogRecord
 
 T = TypeVar("T")
@@ -91,8 +93,16 @@ class Settings:
     """What every driver gives the service it deploys."""
 
     stage: str = "conformance"
-    secrets: Mapping[str, str] = field(default_factory=lambda: {"PAYMENT_KEY": "canary-5f1d", "WEBHOOK_KEY": "hush-77"})
-    environment: Mapping[str, str] = field(default_factory=lambda: {"MOOD": "cheerful: grüße=1"})
+    secrets: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "PAYMENT_KEY": "canary-5f1d",
+            "OPERATOR_KEY": "operate-8c2e",
+            "TOKEN_KEY": "a shared secret of at least 32 bytes",
+            "HOOK_KEY": "hook-77aa",
+            "GITHUB_KEY": "hub-31b0",
+        }
+    )
+    environment: Mapping[str, str] = field(default_factory=lambda: {"MOOD": "cheerful: grüße=1", "JWKS": JWKS})
 
 
 class Driver(Protocol):

@@ -283,10 +283,6 @@ def test_a_secret_in_a_text_does_not_leak(driver: Driver, settings: Settings) ->
     assert settings.secrets["PAYMENT_KEY"] not in driver.request("GET", "/secret").json()["shown"]
 
 
-def test_a_secret_without_a_value_is_not_found(driver: Driver) -> None:
-    driver.request("GET", "/secret/missing").problem(404)
-
-
 @pytest.mark.parametrize(
     "verb",
     ["bucket.put", "bucket.delete", "table.get", "table.put", "queue.send", "topic.publish", "secret.value"],

@@ -13,6 +13,6 @@ api.include(typed.router)
 api.include(failures.router)
 
 # Each of these defines its own functions on the app.
-from probe import data, events, live, web  # noqa: E402, F401  (after the app is there)
+from probe import data, events, live, security, web  # noqa: E402, F401  (after the app is there)
 
 __all__ = ["app"]

@@ -44,11 +44,13 @@ def body_fields(name: Annotated[str, Form()], age: Annotated[int, Form()]) -> di
 @router.post("/upload")
 def body_upload(request: Request) -> dict[str, object]:
     form = request.form()
-    file = form.files["file"]
+    file = form["file"]
+    if isinstance(file, str):
+        return {"text": file}
     return {
         "title": form.get("title"),
         "name": file.filename,
         "type": file.content_type,
-        "sha256": sha256(file.data).hexdigest(),
-        "size": len(file.data),
+        "sha256": sha256(file.body).hexdigest(),
+        "size": file.size,
     }

@@ -6,13 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from probe.resources import app, files, jobs, missing_key, news, payment_key, readings, seen, users
+from probe.resources import app, files, jobs, news, payment_key, readings, seen, users
 from pys_multi import Body, ConditionFailed, GrantError, HTTPError, NotFound, Request, Response
 
 log = logging.getLogger("probe")
-data = app.function(
-    "data", concurrency=8, timeout=10, uses=[users, readings, files, payment_key, missing_key, jobs.send, seen.read]
-)
+data = app.function("data", concurrency=8, timeout=10, uses=[users, readings, files, payment_key, jobs.send, seen.read])
 poor = app.function("poor", uses=[files.read])
 
 
@@ -156,14 +154,6 @@ def secret() -> dict[str, object]:
 def secret_in_log() -> dict[str, object]:
     log.warning("the key is %s", payment_key.value, extra={"key": payment_key.value})
     return {}
-
-
-@data.get("/secret/missing")
-def secret_missing() -> None:
-    try:
-        missing_key.value  # noqa: B018  (reading it is the point)
-    except NotFound as error:
-        raise HTTPError(404, str(error)) from error
 
 
 # ---- what was not granted

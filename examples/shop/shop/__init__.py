@@ -1,0 +1,1 @@
+"""A small shop: its catalogue, its orders, and what happens to an order once it is placed."""
