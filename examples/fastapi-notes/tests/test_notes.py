@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from notes.service import app
+
 from pys_multi_tools.testing import Client
 
 
