@@ -144,23 +144,27 @@ class Instance:
         # Before the head is out: its reader may cancel as soon as it is.
         stream = self._streams[call] = _Stream(self, call)
         self._channel.write(answer)
+        ended = "end"
         try:
             for chunk in chunks:
                 for start in range(0, len(chunk), CHUNK):
                     stream.send(chunk[start : start + CHUNK])
-            self._channel.write({"kind": "end", "id": call})
         except Cancelled:
-            self._channel.write({"kind": "end", "id": call})
+            pass  # nobody sees whether it is whole
         except Exception:
             from logging import getLogger
 
+            from pys_multi.logs import configure
+
+            configure()
             getLogger("pys_multi").exception("the response broke off while it was streamed")
-            self._channel.write({"kind": "broken", "id": call})
+            ended = "broken"
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
                 close()  # the handler's generator, where it was not read to its end
             del self._streams[call]
+        self._channel.write({"kind": ended, "id": call})
 
     def _messages(self, header: dict[str, Any], body: bytes) -> None:
         messages, start = [], 0
