@@ -1,7 +1,7 @@
 """The one command that decides: formatting, lint, types, import contracts, tests.
 
-    python tests/check.py            everything, as CI runs it
-    python tests/check.py -k queue   the checks, then the tests that pytest selects with these arguments
+python tests/check.py            everything, as CI runs it
+python tests/check.py -k queue   the checks, then the tests that pytest selects with these arguments
 """
 
 from __future__ import annotations

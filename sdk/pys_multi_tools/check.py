@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pys_multi import model
 from pys_multi.errors import DefinitionError
+from pys_multi.schedules import parse
 from pys_multi_tools.deployment import Capabilities, Deployment, Problem
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def check_service(service: model.Service) -> Iterator[Problem]:
             'add a handler, such as @app.get("/"), or a function, app.function("api")',
         )
     yield from _check_names(service)
-    consumers = {}
+    consumers: dict[str, model.Function] = {}
     for function in service.functions:
         if not function.triggers:
             yield _warning(
@@ -82,7 +83,15 @@ def check_service(service: model.Service) -> Iterator[Problem]:
             )
         for trigger in function.triggers:
             if isinstance(trigger, model.Consume):
-                consumers[trigger.queue] = function
+                other = consumers.setdefault(trigger.queue, function)
+                if other is not function:
+                    yield _error(
+                        trigger.id,
+                        f"queue {trigger.queue!r} has a consumer already, in function {other.name!r}",
+                        "a message goes to one consumer; use a topic where several want it",
+                    )
+            if isinstance(trigger, model.Schedule):
+                yield from _check_zone(trigger)
     for resource in service.resources:
         if not isinstance(resource, model.Queue):
             continue
@@ -100,6 +109,14 @@ def check_service(service: model.Service) -> Iterator[Problem]:
                 f"working on it for {consumer.timeout:g} s",
                 f"set visibility to at least {consumer.timeout:g}, or leave it out",
             )
+
+
+def _check_zone(trigger: model.Schedule) -> Iterator[Problem]:
+    # Defining a schedule looks at no time zone database: a function's host may have none.
+    try:
+        parse(trigger.expression, trigger.timezone).zone()
+    except DefinitionError as error:
+        yield _error(trigger.id, str(error), 'write an IANA name, such as "Europe/Berlin" or "UTC"')
 
 
 def _check_names(service: model.Service) -> Iterator[Problem]:
