@@ -53,6 +53,8 @@ _HEAD = """
     VERSION = {version!r}
     app = App("contract")
     log = logging.getLogger("contract")
+    if VERSION == "broken" and "PYS_MULTI_FUNCTION" in os.environ:
+        raise RuntimeError("does not start, as asked")
     kept = [{kept}]
     work = app.function("work", memory={memory}, timeout=10, uses=kept{options})
 """
@@ -101,10 +103,13 @@ class ProviderContract:
     #: Of the entry point in the group ``pys_multi.providers``.
     name: ClassVar[str]
     #: The provider's table in the settings of the project: ``[tool.pys-multi.<name>]``.
-    settings: ClassVar[Mapping[str, object]] = {}
+    settings: Mapping[str, object] = {}
 
     def prepare(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Points the provider at where it may deploy in a test; folder is empty, and the test's own."""
+        """Points the provider at where it may deploy in a test, by environment or ``self.settings``.
+
+        folder is empty, and the test's own.
+        """
 
     # ---- what the checks stand on
 
@@ -277,6 +282,23 @@ class ProviderContract:
         assert [f.build_id for f in status(deployed.placement()).functions] == list(former.values())
         if deployed.has("http"):
             assert deployed.get("/hello/ada") == {"hello": "ada", "version": "one"}
+
+    def test_a_rollback_to_an_unknown_build_is_refused(self, deployed: Project) -> None:
+        deployed.needs_feature("rollback")
+        with pytest.raises(ToolError):
+            rollback(deployed.placement(), "0123456789abcdef")
+        deployed.call()
+
+    def test_a_build_that_does_not_start_never_replaces_one_that_serves(self, deployed: Project) -> None:
+        former = deployed.result.outputs.build_ids
+        deployed.write(version="broken")
+        with pytest.raises(ToolError, match="does not start, as asked"):
+            deployed.deploy()
+        found = status(deployed.placement())
+        assert {function.name: function.build_id for function in found.functions} == former
+        deployed.call()
+        deployed.write(version="two")
+        assert deployed.deploy().status.state == "serving"
 
     def test_http_calls_are_answered(self, deployed: Project) -> None:
         deployed.needs("http")

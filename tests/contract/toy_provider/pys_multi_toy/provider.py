@@ -39,7 +39,7 @@ from pys_multi_tools.deployment import (
     Progress,
     Status,
 )
-from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.errors import DeployError, ProviderError
 from pys_multi_tools.target import Target, host_target
 
 OnProgress = Callable[[Progress], None]
@@ -118,8 +118,12 @@ class ToyProvider:
                 with zipfile.ZipFile(artefact.path) as archive:
                     archive.extractall(unpacking)
                 unpacking.rename(target)
-        # What is live changes in one step, at the end.
-        (home / "live.new").write_text(json.dumps({"builds": builds, "config": json.loads(plan.config["toy.json"])}))
+        config = json.loads(plan.config["toy.json"])
+        for function, build in builds.items():
+            progress(Progress(step="start", text=function))
+            _run(home, build, function, config[function], _call(Invocation(path="/.pys-multi/health"), 10.0))
+        # Every function starts: what is live changes in one step.
+        (home / "live.new").write_text(json.dumps({"builds": builds, "config": config}))
         (home / "live.new").rename(home / "live.json")
         return Outputs(provider=self.name, service=deployment.service.name, stage=deployment.stage, build_ids=builds)
 
@@ -168,52 +172,64 @@ class ToyProvider:
         live, home = _live(deployment), _home(deployment)
         if not live:
             raise ProviderError("nothing is deployed", where=deployment.service.name, hint="deploy first")
-        function, id = _function_for(deployment, invocation), uuid4().hex
-        path, _, query = invocation.path.partition("?")
-        call = {
-            "request_id": id,
-            "timeout": function.timeout,
-            "trigger": invocation.trigger or "",
-            "method": invocation.method,
-            "path": unquote(path),
-            "query": query,
-            "headers": invocation.headers,
-            "body": b64encode(invocation.body).decode(),
-        }
-        answer, started = home / f"{id}.json", time.time()
-        ran = subprocess.run(
-            # -S: the bundle has all it needs, and must not find anything else.
-            [sys.executable, "-S", "-m", "pys_multi_toy.runtime", str(answer)],
-            cwd=home / "builds" / live["builds"][function.name],
-            env={
-                **live["config"][function.name]["environment"],
-                "PATH": os.defpath,
-                "PYS_MULTI_FUNCTION": function.name,
-                "PYS_MULTI_STAGE": deployment.stage,
-            },
-            input=json.dumps(call),
-            capture_output=True,
-            text=True,
-            timeout=function.timeout,
-            check=False,
-        )
-        _append(home / "log.jsonl", [_record(line, function.name, started) for line in ran.stdout.splitlines()])
-        if not answer.is_file():
-            raise ProviderError("the function ended without a result", where=function.name, detail=ran.stderr)
-        result: dict[str, Any] = json.loads(answer.read_text())
-        answer.unlink()
+        function = _function_for(deployment, invocation)
+        call = _call(invocation, function.timeout)
+        started = time.time()
+        result, output = _run(home, live["builds"][function.name], function.name, live["config"][function.name], call)
+        _append(home / "log.jsonl", [_record(line, function.name, started) for line in output.splitlines()])
         _append(home / "calls.jsonl", [{"function": function.name, "time": started, "status": result["status"]}])
         return InvocationResult(
             status=result["status"],
             headers=tuple((name, value) for name, value in result.get("headers", ())),
             body=b64decode(result.get("body", "")),
-            request_id=id,
+            request_id=call["request_id"],
             duration_ms=(time.time() - started) * 1000,
             error=result.get("error", ""),
         )
 
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         return [Finding(subject="toy", ok=True, text="a folder is all it needs")]
+
+
+def _call(invocation: Invocation, timeout: float) -> dict[str, Any]:
+    """What the runtime is told of one call."""
+    path, _, query = invocation.path.partition("?")
+    return {
+        "request_id": uuid4().hex,
+        "timeout": timeout,
+        "trigger": invocation.trigger or "",
+        "method": invocation.method,
+        "path": unquote(path),
+        "query": query,
+        "headers": invocation.headers,
+        "body": b64encode(invocation.body).decode(),
+    }
+
+
+def _run(home: Path, build: str, function: str, config: dict[str, Any], call: dict[str, Any]) -> tuple[Any, str]:
+    """The result of one call in a process of its own, and what the process printed."""
+    answer = home / f"{call['request_id']}.json"
+    ran = subprocess.run(
+        # -S: the bundle has all it needs, and must not find anything else.
+        [sys.executable, "-S", "-m", "pys_multi_toy.runtime", str(answer)],
+        cwd=home / "builds" / build,
+        env={
+            **config["environment"],
+            "PATH": os.defpath,
+            "PYS_MULTI_FUNCTION": function,
+            "PYS_MULTI_STAGE": home.name,
+        },
+        input=json.dumps(call),
+        capture_output=True,
+        text=True,
+        timeout=config["timeout"] + 10,
+        check=False,
+    )
+    if not answer.is_file():
+        raise DeployError("the function ended without a result", where=function, detail=ran.stderr)
+    result = json.loads(answer.read_text())
+    answer.unlink()
+    return result, ran.stdout
 
 
 def _settings(deployment: Deployment) -> ToySettings:
