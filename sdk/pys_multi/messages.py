@@ -124,7 +124,10 @@ class Message:
         """The body parsed as JSON. Raises ValueError."""
         from json import loads
 
-        return loads(self.body)
+        try:
+            return loads(self.body)
+        except RecursionError:
+            raise ValueError("the body is nested too deeply") from None
 
     def fail(self, reason: str = "failed by its handler") -> None:
         """Marks this message alone as failed: it is delivered again, and dead-lettered after its retries."""

@@ -132,6 +132,8 @@ def _bind(reaction: Reaction) -> tuple[Fill, bool]:
     kinds = []
     for name, default, keyword in signature:
         annotation = annotations.get(name)
+        if getattr(annotation, "__module__", "") == "typing" and getattr(annotation, "__name__", "") == "Any":
+            annotation = None  # says as much
         kind = _kind_of(name, annotation, reaction, f"{where}: parameter {name!r}")
         if default is not REQUIRED and (annotation is None or kind == "body"):
             continue
@@ -160,7 +162,7 @@ def _kind_of(name: str, annotation: Any, reaction: Reaction, where: str) -> str:
     if reaction.kind not in ("consume", "subscribe"):
         if annotation in (None, Event, object):
             return "event"
-        raise DefinitionError(f"{where} of the handler of a {reaction.kind} trigger is an Event or a Context")
+        raise DefinitionError(f"{where} is an Event or a Context: a trigger of kind {reaction.kind} has nothing else")
     if annotation is None:
         several = name in ("batch", "messages") or (reaction.settings.get("batch", 1) > 1 and name != "message")
         return "batch" if several else "message"
