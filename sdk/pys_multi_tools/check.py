@@ -48,7 +48,6 @@ def check(app: App, deployment: Deployment, provider: Provider, providers: Itera
 def check_handlers(app: App) -> Iterator[Problem]:
     """Handlers that ask for what they cannot get."""
     from pys_multi.parameters import bind
-
     from pys_multi.reactions import Runner
 
     for function in app.functions.values():
