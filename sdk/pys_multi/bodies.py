@@ -18,7 +18,7 @@ def from_tuple(value: tuple[Any, ...]) -> Response:
     if len(value) not in (2, 3) or isinstance(value[1], bool) or not isinstance(value[1], int):
         raise TypeError("a handler's tuple is (body, status) or (body, status, headers); return a list for JSON")
     check_status(value[1])
-    response = _copy(to_response(value[0], value[1]))
+    response = copy_of(to_response(value[0], value[1]))
     response.status = value[1]
     if len(value) == 3:
         added = Response(headers=value[2]).headers
@@ -27,7 +27,7 @@ def from_tuple(value: tuple[Any, ...]) -> Response:
     return response
 
 
-def _copy(response: Response) -> Response:
+def copy_of(response: Response) -> Response:
     """A response that can be changed: the handler's own may be one that it returns again and again."""
     copy = Response(status=response.status)
     copy.headers = list(response.headers)
@@ -40,14 +40,14 @@ def finished(request: Request, response: Response) -> Response:
     if response.status in BODILESS or request.method == "HEAD":
         return _without_body(response)
     if type(response.body) is not bytes:
-        response = _copy(response)
+        response = copy_of(response)
         response.body = _in_context(response.body, request)
     return response
 
 
 def _without_body(response: Response) -> Response:
     """The header fields alone; after HEAD they are those of GET."""
-    body, response = response.body, _copy(response)
+    body, response = response.body, copy_of(response)
     response.body = b""
     if response.status in BODILESS:
         dropped = ("content-type", "content-length") if response.status == 204 else ("content-length",)

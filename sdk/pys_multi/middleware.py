@@ -6,6 +6,7 @@ runs in the background event loop while the sync one waits.
 
 from __future__ import annotations
 
+from pys_multi.bodies import copy_of
 from pys_multi.errors import HTTPError, InvalidInput
 from pys_multi.http import Response
 from pys_multi.runtime import is_async, problem, to_response
@@ -133,7 +134,7 @@ def with_cors(step: Step, must_await: bool, cors: CORS, failed: Callable[[Reques
                 response = await step(request)
             except Exception as error:
                 return failed(request, error, cors)
-            return cors.decorate(request, response)
+            return cors.decorate(request, copy_of(response))
 
         return decorated_async
 
@@ -145,6 +146,6 @@ def with_cors(step: Step, must_await: bool, cors: CORS, failed: Callable[[Reques
             response = step(request)
         except Exception as error:
             return failed(request, error, cors)
-        return cors.decorate(request, response)
+        return cors.decorate(request, copy_of(response))
 
     return decorated

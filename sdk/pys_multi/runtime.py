@@ -191,6 +191,9 @@ class Runtime:
             raise HTTPError(413, f"the body is larger than {self.max_body:,} bytes")
         found = self._table.find(request.method, request.path)
         if found is None:
+            preflight = self._preflight(request) if request.method == "OPTIONS" else None
+            if preflight is not None:
+                return False, lambda _: preflight
             if self._missing is None:
                 self._missing = self._around(self._no_route, False, tuple(self.app.middlewares), self._cors_of(None))
             return self._missing
@@ -272,30 +275,17 @@ class Runtime:
         return Response.json(self.health(), headers={"cache-control": "no-store"})
 
     def _no_route(self, request: Request) -> Response:
-        """404, 405, the answer to OPTIONS, and the way to the other form of a trailing slash."""
-        path, method = request.path, request.method
-        allowed = self._table.allowed(path)
-        if not allowed:
-            if method == "OPTIONS" and path == "*":  # about the server as a whole (RFC 9110, section 9.3.7)
-                return Response(status=204)
-            other = path[:-1] if path.endswith("/") else path + "/"
-            # A path that begins with two slashes would make a location on another host.
-            if path[:1] == "/" and path[1:2] not in ("", "/", "\\") and self._table.find(method, other) is not None:
-                query = f"?{request.query_string}" if request.query_string else ""
-                return Response.redirect(_quote(request.root_path + other) + query)
-            return problem(HTTPError(404, "there is nothing at this path"), request)
-        allow = ", ".join(sorted(allowed | {"OPTIONS"}))
-        if method == "OPTIONS":
-            return self._preflight(request) or Response(status=204, headers={"allow": allow})
-        return problem(HTTPError(405, f"{_shown(method)} is not allowed here", headers={"allow": allow}), request)
+        from pys_multi.unmatched import answer
+
+        return answer(self._table, request)
 
     def _preflight(self, request: Request) -> Response | None:
         """The answer of the function whose route the browser asks about, which may have CORS of its own."""
         wanted = request.headers.get("access-control-request-method")
-        found = self._table.find(wanted, request.path) if wanted is not None else None
-        if found is None or found[0] is None:
+        if wanted is None:
             return None
-        cors = self._cors_of(found[0].function)
+        found = self._table.find(wanted, request.path)
+        cors = self._cors_of(found[0].function if found is not None and found[0] is not None else None)
         return cors.preflight(request) if cors is not None else None
 
     def _failed(self, request: Request, error: Exception, cors: CORS | None = None) -> Response:
@@ -512,16 +502,6 @@ def problem(error: HTTPError | InvalidInput, request: Request) -> Response:
     response = Response.json(document, status=status, headers=headers)
     response.headers = [pair for pair in response.headers if pair[0].lower() != "content-type"]
     return response.header("content-type", "application/problem+json")
-
-
-def _quote(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path, safe="/:@!$&'()*+,;=-._~")
-
-
-def _shown(method: str) -> str:
-    return method if method.isalpha() and len(method) < 20 else "this method"
 
 
 def stream_of(response: Response) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pys_multi import App, Context, HTTPError, Request, Response, current_context
+from pys_multi import CORS, App, Context, HTTPError, Request, Response, current_context
 from pys_multi.errors import PysMultiError
 from pys_multi.runtime import HEALTH_PATH, Runtime, load, stream_of, whole_body
 
@@ -871,3 +871,75 @@ def test_logging_alone_brings_no_output_of_ours(capsys: pytest.CaptureFixture[st
     app.get("/a")(lambda: logging.getLogger("user").info("hello") or "x")
     assert call(app, "GET", "/a").status == 200
     assert capsys.readouterr().out == ""
+
+
+# ---- CORS
+
+SHOP, OTHER, EVIL = "https://shop.example", "https://other.example", "https://evil.example"
+ALLOWED = "access-control-allow-origin"
+
+
+def preflight(runtime: Runtime, path: str, method: str, origin: str = SHOP) -> Response:
+    headers = {"origin": origin, "access-control-request-method": method}
+    return runtime.http(Request("OPTIONS", path, headers=headers))
+
+
+@BOTH
+@pytest.mark.parametrize("handler_async", [False, True])
+def test_a_page_may_read_every_answer_also_those_about_errors(handle: Handle, handler_async: bool) -> None:
+    app = App("shop", cors=CORS([SHOP]))
+
+    def handler(kind: str) -> Any:
+        if kind == "http":
+            raise HTTPError(409)
+        return 1 / 0 if kind == "crash" else kind
+
+    async def async_handler(kind: str) -> Any:
+        return handler(kind)
+
+    app.get("/{kind}")(async_handler if handler_async else handler)
+    app.get("/auth/x", auth=lambda request: None)(lambda: "x")
+    runtime = Runtime(app, max_body=10, logs=False)
+    for path, status in {"/ok": 200, "/http": 409, "/crash": 500, "/a/b": 404, "/auth/x": 401, "/ok/": 307}.items():
+        response = handle(runtime, Request("GET", path, headers={"origin": SHOP}))
+        assert (response.status, fields(response)[ALLOWED]) == (status, SHOP)
+        assert ALLOWED not in fields(handle(runtime, Request("GET", path, headers={"origin": EVIL})))
+    too_large = handle(runtime, Request("GET", "/ok", headers={"origin": SHOP}, body=b"x" * 11))
+    assert (too_large.status, fields(too_large)[ALLOWED]) == (413, SHOP)
+    assert fields(handle(runtime, Request("POST", "/ok", headers={"origin": SHOP})))[ALLOWED] == SHOP
+    runtime.stop()
+
+
+def test_a_preflight_is_answered_by_the_function_it_is_about() -> None:
+    reached: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        reached.append(environ["REQUEST_METHOD"])
+        start_response("405 Method Not Allowed", [])
+        return []
+
+    app = App("shop", cors=CORS([SHOP]), auth=lambda request: None)
+    app.middleware(lambda request, call_next: reached.append("middleware") or call_next(request))
+    app.get("/app")(lambda: "x")
+    own = app.function("own", cors=CORS([OTHER]))
+    own.get("/own")(lambda: "x")
+    own.wsgi(application, "/w")
+    runtime = Runtime(app, logs=False)
+    runtime.start()
+    for path, origin in (("/app", SHOP), ("/own", OTHER), ("/w/x", OTHER)):
+        response = preflight(runtime, path, "GET", origin)
+        assert (response.status, fields(response).get(ALLOWED)) == (204, origin)
+        assert ALLOWED not in fields(preflight(runtime, path, "GET", EVIL))
+    assert reached == []
+    runtime.stop()
+
+
+def test_a_response_that_is_shared_does_not_carry_one_origin_to_another() -> None:
+    shared = Response("x")
+    app = App("shop", cors=CORS([SHOP, OTHER]))
+    app.get("/a")(lambda: shared)
+    runtime = Runtime(app, logs=False)
+    for origin in (SHOP, OTHER, SHOP):
+        assert fields(runtime.http(Request("GET", "/a", headers={"origin": origin})))[ALLOWED] == origin
+    assert ALLOWED not in fields(runtime.http(Request("GET", "/a")))
+    assert len(shared.headers) == 1
