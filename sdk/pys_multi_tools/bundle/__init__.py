@@ -1,6 +1,7 @@
 """The artefact: small, the same bytes on every machine, and known to import before it is uploaded.
 
 ``build`` makes the artefacts of a service for a target, ``diff`` compares two, ``clean`` empties the cache.
+``remember`` and ``recall`` find the bundle of an unchanged folder again without its settings being read.
 The story is told in :mod:`pys_multi_tools.bundle.builder`.
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pys_multi_tools.bundle.builder import build
 from pys_multi_tools.bundle.cache import Cache, Cleaned
+from pys_multi_tools.bundle.memory import recall, remember
 from pys_multi_tools.bundle.values import Artefact, Bundle, Distribution, Module, Report
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ __all__ = [
     "build",
     "clean",
     "diff",
+    "recall",
+    "remember",
 ]
 
 

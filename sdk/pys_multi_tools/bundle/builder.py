@@ -16,33 +16,36 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pys_multi_tools.bundle import archive, local_projects, preflight
-from pys_multi_tools.bundle.archive import Entry
+from pys_multi_tools.bundle import folder as artefact_folder
 from pys_multi_tools.bundle.bytecode import find_interpreter
 from pys_multi_tools.bundle.cache import Cache
 from pys_multi_tools.bundle.inputs import Inputs, find_inputs, with_dependencies
 from pys_multi_tools.bundle.inputs import local_projects as named_projects
-from pys_multi_tools.bundle.layer import Layer, build_layer, tool_digest
-from pys_multi_tools.bundle.own_files import PROJECT_ORIGIN, own_entries, runtime_files
-from pys_multi_tools.bundle.preflight import Outcome
 from pys_multi_tools.bundle.selection import select
-from pys_multi_tools.bundle.values import MB, Artefact, Bundle, Distribution, Module, Report
-from pys_multi_tools.errors import BundleError
+from pys_multi_tools.bundle.values import Artefact, Bundle, Distribution, Module, Options, Report
 from pys_multi_tools.target import Target
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from pys_multi.model import Service
+    from pys_multi_tools.bundle.archive import Entry
+    from pys_multi_tools.bundle.layer import Layer
+    from pys_multi_tools.bundle.preflight import Outcome
     from pys_multi_tools.deployment import Progress
     from pys_multi_tools.project import Project
 
 BUILD_FILE = "pys_multi_build.json"
 REQUIREMENTS_FILE = "pys_multi_requirements.txt"
+
+Names = tuple[str, ...]
 
 
 def silent(_: Progress) -> None:
@@ -62,219 +65,94 @@ def build(
     """The artefacts of a service for a target, each imported once as the target would.
 
     app: "module:attribute" of the App. service: the model, or a function that gives it, which is not called
-    when nothing has changed. preflight: False leaves the import out. cache: where to work; default
-    PYS_MULTI_CACHE_DIR, else the user's cache folder.
+    when nothing has changed, and runs beside the rest of the build. preflight: False leaves the import out.
+    cache: where to work; default PYS_MULTI_CACHE_DIR, else the user's cache folder.
     Raises BundleError: where, what is wrong, and what to do.
     """
     store = Cache(cache)
     with store.in_use():
-        return _Build(project, app, target, progress, preflight, store).run(service)
+        return Build(project.root, options_of(project), app, target, store, progress, preflight).run(service)
 
 
-class _Build:
+def options_of(project: Project) -> Options:
+    """What a build takes from a project's settings."""
+    settings = project.settings.bundle
+    return Options(
+        requirements=tuple(settings.requirements),
+        extras=tuple(settings.extras),
+        groups=tuple(settings.groups),
+        include=tuple(settings.include),
+        exclude=tuple(settings.exclude),
+        max_mb=settings.max_mb,
+        max_import_ms=settings.max_import_ms,
+        environment=tuple(sorted(project.settings.environment.items())),
+    )
+
+
+class Build:
+    """One build of one service for one target, in a cache that is in use."""
+
     def __init__(
         self,
-        project: Project,
+        root: Path,
+        options: Options,
         app: str,
         target: Target,
-        progress: Callable[[Progress], None],
-        with_preflight: bool,
         cache: Cache,
+        progress: Callable[[Progress], None] = silent,
+        with_preflight: bool = True,
     ) -> None:
-        self.project, self.app, self.target, self.cache = project, app, target, cache
-        self.settings = project.settings.bundle
+        self.root, self.options, self.app, self.target, self.cache = root, options, app, target, cache
         self.with_preflight = with_preflight
         self.progress, self.telling = progress, threading.Lock()
         self.interpreter = find_interpreter(target.python, cache)
-        self.inputs = find_inputs(project.root, self.settings.requirements, self.settings.extras, self.settings.groups)
+        self.inputs = find_inputs(root, options.requirements, options.extras, options.groups)
         self.local = named_projects(self.inputs)
-        self.selection = select(
-            project.root, app, include=self.settings.include, exclude=self.settings.exclude, skip=self.local
-        )
+        self.selection = select(root, app, include=options.include, exclude=options.exclude, skip=self.local)
 
     def run(self, service: Service | Callable[[], Service]) -> Bundle:
-        key = self._key()
-        known = self.cache.read_object(key)
-        if known is not None:
-            bundle = self._known(json.loads(known), service)
-            if bundle:
-                return bundle
-        model = service() if callable(service) else service
-        bundle, services = self._build(model)
-        state = {
-            "service": bundle.service,
-            "model": services,
-            "artefacts": {name: str(artefact.path.parent.name) for name, artefact in bundle.artefacts.items()},
-        }
-        self.cache.write_object(key, json.dumps(state).encode())
-        return bundle
-
-    def _known(self, state: Mapping[str, Any], service: Service | Callable[[], Service]) -> Bundle | None:
-        """The bundle of the same inputs, if it is still in the cache and of the same service."""
-        if not callable(service) and json.loads(json.dumps(service.to_json(), default=str)) != state["model"]:
-            return None
-        folders = {name: self.cache.path("artefacts", key) for name, key in state["artefacts"].items()}
-        loaded = {folder: _load(folder) for folder in set(folders.values()) if folder}
-        if None in folders.values():
-            return None
-        return Bundle(
-            state["service"],
-            self.target.provider,
-            {name: loaded[folder] for name, folder in folders.items() if folder},
-        )
-
-    def _build(self, model: Service) -> tuple[Bundle, Any]:
-        sets = {function.name: tuple(sorted(set(function.dependencies))) for function in model.functions}
-        distinct = sorted(set(sets.values()) or {()})
-        wanted = {
-            names: with_dependencies(self.inputs, names, next((f for f, n in sets.items() if n == names), ""))
-            for names in distinct
-        }
+        """The bundle; what is known is not made again."""
+        known = self.known(None if callable(service) else service)
+        if known:
+            return known
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor() as pool:
-            layers = {
-                names: pool.submit(
-                    build_layer, inputs, self.target, self.interpreter, self.settings.include, self.cache, self._tell
-                )
-                for names, inputs in wanted.items()
-            }
-            own = own_entries(self.selection.files, self.target, self.interpreter, self.cache)
-            results = {names: layer.result() for names, layer in layers.items()}
-            artefacts = {
-                names: pool.submit(self._artefact, model, own, results[names], inputs)
-                for names, inputs in wanted.items()
-            }
-            made = {names: artefact.result() for names, artefact in artefacts.items()}
-        by_function = {name: made[names] for name, names in sets.items()}
-        bundle = Bundle(model.name, self.target.provider, by_function or {"": made[()]})
-        return bundle, json.loads(json.dumps(model.to_json(), default=str))
+            work = _Work(self, pool)
+            if callable(service):
+                work.begin()
+                service = service()
+            artefacts = work.artefacts(service)
+        bundle = Bundle(service.name, self.target.provider, artefacts)
+        state = {
+            "service": service.name,
+            "model": _plain(service),
+            "artefacts": {name: artefact.path.parent.name for name, artefact in artefacts.items()},
+        }
+        self.cache.write_object(self.key, json.dumps(state).encode())
+        return bundle
 
-    def _artefact(self, model: Service, own: Sequence[Entry], layer: Layer, inputs: Inputs) -> Artefact:
-        own, build_id = self._identified(model.name, own, layer)
-        entries = [*own, *layer.entries]
-        archive.check_paths(entries)
-        self._check_unzipped(entries, layer)
-        outcome = self._inspected(model, own, layer, build_id)
-        from pys_multi_tools.bundle import record as records
-
-        record = records.record(
-            build_id=build_id,
-            app=self.app,
-            service=model.name,
-            target=self.target,
-            inputs=inputs,
-            layer=layer,
-            interpreter=self.interpreter,
-        )
-        bill = records.sbom(service=model.name, build_id=build_id, packages=layer.packages)
-        report = self._report(entries, layer, outcome)
-
-        def make(folder: Path) -> None:
-            with (folder / "bundle.zip").open("wb") as file:
-                archive.write_zip(entries, file)
-            self._check_zip((folder / "bundle.zip").stat().st_size, report)
-            _write_json(folder / "record.json", record)
-            _write_json(folder / "sbom.cdx.json", bill)
-            _write_json(folder / "report.json", {**asdict(report), "unzipped": sum(e.size for e in entries)})
-
-        key = sha256(json.dumps([record, asdict(report)], sort_keys=True).encode()).hexdigest()[:32]
-        return _load(self.cache.get("artefacts", key, make))
-
-    def _identified(self, service: str, own: Sequence[Entry], layer: Layer) -> tuple[list[Entry], str]:
-        """The own entries with the build file, and the build id that stands in it."""
-        fields = {"schema_version": 1, "app": self.app, "provider": self.target.provider, "service": service}
-        entries = list(own)
-        if layer.requirements:
-            text = layer.requirements.encode()
-            entries.append(archive.pack(REQUIREMENTS_FILE, text, origin="what was resolved"))
-        content = archive.content_hash([*entries, *layer.entries])
-        build_id = sha256(f"{content}\n{json.dumps(fields, sort_keys=True)}".encode()).hexdigest()[:16]
-        document = json.dumps({**fields, "build_id": build_id}, sort_keys=True).encode()
-        entries.append(archive.pack(BUILD_FILE, document, origin="the build file"))
-        return entries, build_id
-
-    def _inspected(self, model: Service, own: Sequence[Entry], layer: Layer, build_id: str) -> Outcome | None:
-        if not self.with_preflight:
+    def known(self, service: Service | None = None) -> Bundle | None:
+        """The bundle of the same inputs, if it is still in the cache; of the same service, if one is given."""
+        stored = self.cache.read_object(self.key)
+        if stored is None:
             return None
-        environment = getattr(self.project.settings, "environment", {})
-        version = self.interpreter.version if self.interpreter else None
-        key = json.dumps(["preflight", tool_digest(), build_id, version, environment, dict(self.target.environment)])
+        state = json.loads(stored)
+        if service is not None and _plain(service) != state["model"]:
+            return None
+        folders = {name: self.cache.path("artefacts", key) for name, key in state["artefacts"].items()}
+        loaded = {folder: artefact_folder.load(folder) for folder in set(folders.values()) if folder}
+        if None in folders.values():
+            return None
+        artefacts = {name: loaded[folder] for name, folder in folders.items() if folder}
+        return Bundle(state["service"], self.target.provider, artefacts)
 
-        def make(folder: Path) -> None:
-            self._tell("import", self.app)
-            subject = preflight.Subject(self.app, self.target, own, layer, environment, self.selection.left_out)
-            found = preflight.inspect(subject, self.interpreter, self.cache)
-            (folder / "outcome.json").write_text(json.dumps(found.to_json()))
-
-        folder = self.cache.get("preflights", sha256(key.encode()).hexdigest()[:32], make)
-        outcome = Outcome.from_json(json.loads((folder / "outcome.json").read_text()))
-        if outcome.service is not None:
-            preflight.compare(model.to_json(), outcome.service)
-        self._check_import(outcome)
-        return outcome
-
-    def _report(self, entries: Sequence[Entry], layer: Layer, outcome: Outcome | None) -> Report:
-        sizes: dict[str, list[int]] = {}
-        for entry in entries:
-            origin = entry.origin.partition(":")[0] if entry.origin.startswith(PROJECT_ORIGIN) else entry.origin
-            size = sizes.setdefault(origin, [0, 0])
-            size[0] += entry.size
-            size[1] += len(entry.packed)
-        versions = {package["name"]: package["version"] for package in layer.packages}
-        distributions = [
-            Distribution(name or "other files", versions.get(name, ""), size, packed)
-            for name, (size, packed) in sizes.items()
-        ]
-        notes = list(layer.notes)
-        if self.interpreter is None:
-            notes.append(f"no bytecode: there is no Python {self.target.python} on this machine to compile with")
-        if layer.carried:
-            notes.append(f"carried by the target itself: {', '.join(layer.carried)}")
-        return Report(
-            distributions=tuple(sorted(distributions, key=lambda one: (-one.packed, one.name))),
-            modules=tuple(Module(*row) for row in outcome.modules) if outcome else (),
-            import_ms=outcome.milliseconds if outcome else None,
-            preflight=outcome.how if outcome else "skipped",
-            left_out=self.selection.left_out,
-            notes=tuple(notes),
-        )
-
-    def _check_unzipped(self, entries: Sequence[Entry], layer: Layer) -> None:
-        size, limit = sum(entry.size for entry in entries), self.target.max_unzipped_bytes
-        if limit is not None and size > limit:
-            culprits = self._report(entries, layer, None).distributions
-            by_size = sorted(culprits, key=lambda one: -one.bytes)
-            raise BundleError(
-                f"the artefact is {size / MB:.1f} MB unpacked; {self.target.provider} takes {limit / MB:.1f} MB",
-                hint=_culprits([(one.name, one.bytes) for one in by_size]),
-            )
-
-    def _check_zip(self, size: int, report: Report) -> None:
-        hint = _culprits([(one.name, one.packed) for one in report.distributions])
-        limit = self.target.max_zip_bytes
-        if limit is not None and size > limit:
-            raise BundleError(
-                f"the zip is {size / MB:.1f} MB; {self.target.provider} takes {limit / MB:.1f} MB", hint=hint
-            )
-        if self.settings.max_mb is not None and size > self.settings.max_mb * MB:
-            raise BundleError(
-                f"the zip is {size / MB:.2f} MB; bundle.max_mb allows {self.settings.max_mb:g} MB", hint=hint
-            )
-
-    def _check_import(self, outcome: Outcome) -> None:
-        limit = self.settings.max_import_ms
-        if limit is not None and outcome.milliseconds is not None and outcome.milliseconds > limit:
-            slowest = ", ".join(
-                f"{name} {own:.0f} ms" for name, own, _ in sorted(outcome.modules, key=lambda r: -r[1])[:5]
-            )
-            raise BundleError(
-                f"importing {self.app} takes {outcome.milliseconds:.0f} ms; bundle.max_import_ms allows {limit:g} ms",
-                hint=f"import what is rarely needed inside the handler. Slowest alone: {slowest}",
-            )
-
-    def _key(self) -> str:
+    @cached_property
+    def key(self) -> str:
         """What a build's result depends on, beside the model."""
+        from pys_multi_tools.bundle.local_projects import digest
+        from pys_multi_tools.bundle.own_files import runtime_files
+
         target = {
             **self.target.to_json(),
             "limits": [self.target.max_zip_bytes, self.target.max_unzipped_bytes],
@@ -285,44 +163,191 @@ class _Build:
         return json.dumps(
             [
                 "build", tool_digest(), self.app, target, runtime, files, self.selection.left_out, self.with_preflight,
-                asdict(self.interpreter) if self.interpreter else None,
-                self.settings.model_dump(mode="json"), dict(getattr(self.project.settings, "environment", {})),
-                str(self.project.root), self.inputs.describe(), [local_projects.digest(path) for path in self.local],
+                asdict(self.interpreter) if self.interpreter else None, asdict(self.options), str(self.root),
+                self.inputs.describe(), [digest(path) for path in self.local],
             ],
             sort_keys=True,
         )  # fmt: skip
 
-    def _tell(self, step: str, text: str) -> None:
+    def tell(self, step: str, text: str) -> None:
+        """Reports a step, from whichever thread."""
         from pys_multi_tools.deployment import Progress
 
         with self.telling:
             self.progress(Progress(step=step, text=text))
 
 
-def _load(folder: Path) -> Artefact:
-    report = json.loads((folder / "report.json").read_text())
-    return Artefact(
-        path=folder / "bundle.zip",
-        build_id=json.loads((folder / "record.json").read_text())["build_id"],
-        size=(folder / "bundle.zip").stat().st_size,
-        unzipped=report["unzipped"],
-        sbom=folder / "sbom.cdx.json",
-        record=folder / "record.json",
-        report=Report(
-            distributions=tuple(Distribution(**row) for row in report["distributions"]),
-            modules=tuple(Module(**row) for row in report["modules"]),
-            import_ms=report["import_ms"],
-            preflight=report["preflight"],
-            left_out=tuple((path, reason) for path, reason in report["left_out"]),
-            notes=tuple(report["notes"]),
-        ),
-    )
+class _Work:
+    """The steps of a build that is not known yet. Each runs once, in a pool, as soon as it can."""
+
+    def __init__(self, build: Build, pool: ThreadPoolExecutor) -> None:
+        from pys_multi_tools.bundle.own_files import own_entries
+
+        self.build, self.pool = build, pool
+        self.layers: dict[Names, Future[Layer]] = {}
+        self.outcomes: dict[str, Future[Outcome]] = {}
+        self.own = pool.submit(own_entries, build.selection.files, build.target, build.interpreter, build.cache)
+
+    def begin(self) -> None:
+        """Starts what the last build of this project did, while somebody finds the model: it is seldom another."""
+        stored = self.build.cache.read_object(self._last_key())
+        last: dict[str, Any] = json.loads(stored) if stored else {"service": "", "sets": [[]]}
+        for names in map(tuple, last["sets"]):
+            layer = self._layer(names, self.build.inputs if not names else None)
+            if layer and last["service"]:
+                self.pool.submit(self._prepare, last["service"], layer)
+
+    def artefacts(self, model: Service) -> dict[str, Artefact]:
+        """The artefact of each function."""
+        sets = {function.name: tuple(sorted(set(function.dependencies))) for function in model.functions}
+        asking = {names: function for function, names in sets.items()}
+        if not sets:
+            asking = {(): ""}
+        wanted = {names: with_dependencies(self.build.inputs, names, asking[names]) for names in sorted(asking)}
+        for names, inputs in wanted.items():
+            self._layer(names, inputs)
+        running = {
+            names: self.pool.submit(self._artefact, model, self.layers[names], inputs)
+            for names, inputs in wanted.items()
+        }
+        made = {names: one.result() for names, one in running.items()}
+        last = {"service": model.name, "sets": [list(names) for names in wanted]}
+        self.build.cache.write_object(self._last_key(), json.dumps(last).encode())
+        return {function: made[names] for function, names in sets.items()} or {"": made[()]}
+
+    def _layer(self, names: Names, inputs: Inputs | None) -> Future[Layer] | None:
+        from pys_multi_tools.bundle.layer import build_layer
+
+        build = self.build
+        if names not in self.layers and inputs is not None:
+            self.layers[names] = self.pool.submit(
+                build_layer, inputs, build.target, build.interpreter, build.options.include, build.cache, build.tell
+            )
+        return self.layers.get(names)
+
+    def _prepare(self, service: str, layer: Future[Layer]) -> None:
+        """Imports what the artefact will be if the service keeps its name."""
+        found = layer.result()
+        entries, build_id = self._identified(service, found)
+        self._outcome(entries, found, build_id)
+
+    def _artefact(self, model: Service, waiting: Future[Layer], inputs: Inputs) -> Artefact:
+        from pys_multi_tools.bundle import archive, limits, preflight
+        from pys_multi_tools.bundle import record as records
+
+        build, layer = self.build, waiting.result()
+        own, build_id = self._identified(model.name, layer)
+        entries = [*own, *layer.entries]
+        archive.check_paths(entries)
+        unzipped = sum(entry.size for entry in entries)
+        distributions = _distributions(entries, layer)
+        limits.check_unpacked(unzipped, distributions, build.target)
+        outcome = self._outcome(own, layer, build_id) if build.with_preflight else None
+        if outcome:
+            if outcome.service is not None:
+                preflight.compare(model.to_json(), outcome.service)
+            limits.check_import(outcome, build.app, build.options)
+        record = records.record(
+            build_id=build_id,
+            app=build.app,
+            service=model.name,
+            target=build.target,
+            inputs=inputs,
+            layer=layer,
+            interpreter=build.interpreter,
+        )
+        bill = records.sbom(service=model.name, build_id=build_id, packages=layer.packages)
+        report = self._report(distributions, layer, outcome)
+
+        def make(folder: Path) -> None:
+            with (folder / artefact_folder.ZIP).open("wb") as file:
+                archive.write_zip(entries, file)
+            size = (folder / artefact_folder.ZIP).stat().st_size
+            limits.check_zip(size, distributions, build.target, build.options)
+            artefact_folder.write(folder, record, bill, report, unzipped)
+
+        key = _digest([record, asdict(report), asdict(build.options), build.target.max_zip_bytes])
+        return artefact_folder.load(build.cache.get("artefacts", key, make))
+
+    def _identified(self, service: str, layer: Layer) -> tuple[list[Entry], str]:
+        """The own entries with the build file, and the build id that stands in it."""
+        from pys_multi_tools.bundle import archive
+
+        build = self.build
+        fields = {"schema_version": 1, "app": build.app, "provider": build.target.provider, "service": service}
+        entries = list(self.own.result())
+        if layer.requirements:
+            text = layer.requirements.encode()
+            entries.append(archive.pack(REQUIREMENTS_FILE, text, origin="what was resolved"))
+        content = archive.content_hash([*entries, *layer.entries])
+        build_id = sha256(f"{content}\n{json.dumps(fields, sort_keys=True)}".encode()).hexdigest()[:16]
+        document = json.dumps({**fields, "build_id": build_id}, sort_keys=True).encode()
+        entries.append(archive.pack(BUILD_FILE, document, origin="the build file"))
+        return entries, build_id
+
+    def _outcome(self, own: Sequence[Entry], layer: Layer, build_id: str) -> Outcome:
+        """What the import shows; one process does it, and the others of the same build wait for it."""
+        from pys_multi_tools.bundle import preflight
+
+        build = self.build
+        environment = {**build.target.environment, **dict(build.options.environment)}
+        version = build.interpreter.version if build.interpreter else None
+        key = _digest([tool_digest(), build_id, version, environment, build.app, build.options.max_import_ms])
+
+        def make(folder: Path) -> None:
+            build.tell("import", build.app)
+            subject = preflight.Subject(build.app, build.target, own, layer, environment, build.selection.left_out)
+            found = preflight.inspect(subject, build.interpreter, build.cache, build.options.max_import_ms)
+            (folder / "outcome.json").write_text(json.dumps(found.to_json()))
+
+        folder = build.cache.get("preflights", key, make)
+        return preflight.Outcome.from_json(json.loads((folder / "outcome.json").read_text()))
+
+    def _report(self, distributions: tuple[Distribution, ...], layer: Layer, outcome: Outcome | None) -> Report:
+        notes = list(layer.notes)
+        if self.build.interpreter is None:
+            python = self.build.target.python
+            notes.append(f"no bytecode: there is no Python {python} on this machine to compile with")
+        if layer.carried:
+            notes.append(f"carried by the target itself: {', '.join(layer.carried)}")
+        return Report(
+            distributions=distributions,
+            modules=tuple(Module(*row) for row in outcome.modules) if outcome else (),
+            import_ms=outcome.milliseconds if outcome else None,
+            preflight=outcome.how if outcome else "skipped",
+            left_out=self.build.selection.left_out,
+            notes=tuple(notes),
+        )
+
+    def _last_key(self) -> str:
+        return json.dumps(["last", str(self.build.root), self.build.app, self.build.target.provider])
 
 
-def _write_json(path: Path, document: object) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
+def _distributions(entries: Sequence[Entry], layer: Layer) -> tuple[Distribution, ...]:
+    """The sizes by distribution, the largest in the zip first."""
+    from pys_multi_tools.bundle.own_files import PROJECT_ORIGIN
+
+    sizes: dict[str, list[int]] = {}
+    for entry in entries:
+        origin = PROJECT_ORIGIN if entry.origin.startswith(PROJECT_ORIGIN) else entry.origin or "other files"
+        size = sizes.setdefault(origin, [0, 0])
+        size[0] += entry.size
+        size[1] += len(entry.packed)
+    versions = {package["name"]: package["version"] for package in layer.packages}
+    found = [Distribution(name, versions.get(name, ""), size, packed) for name, (size, packed) in sizes.items()]
+    return tuple(sorted(found, key=lambda one: (-one.packed, one.name)))
 
 
-def _culprits(sizes: Sequence[tuple[str, int]]) -> str:
-    largest = ", ".join(f"{name} {size / MB:.1f} MB" for name, size in sizes[:5])
-    return f"leave out what is not needed, or split functions by their dependencies. Largest: {largest}"
+def tool_digest() -> str:
+    """SHA-256 over the bundler itself: another release of it makes its own artefacts."""
+    from pys_multi_tools.bundle.layer import tool_digest as digest
+
+    return digest()
+
+
+def _plain(service: Service) -> Any:
+    return json.loads(json.dumps(service.to_json(), default=str))
+
+
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]

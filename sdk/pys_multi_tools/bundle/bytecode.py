@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 
 from pys_multi_tools.bundle.cache import Cache
@@ -37,13 +38,24 @@ class Interpreter:
         return f"cpython-{major}{minor}"
 
 
+class Detail(Enum):
+    """How much of a module its bytecode keeps: options of the interpreter, and the level of optimisation."""
+
+    #: All: it ships with its source, and a traceback marks the place below the line.
+    FULL = ((), 0)
+    #: No columns: without the source there is no line to mark a place below.
+    LINES = (("-X", "no_debug_ranges"), 0)
+    #: No docstrings and assertions either; for the SDK, which needs none.
+    BARE = (("-X", "no_debug_ranges"), 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A module to compile. columns: keep column positions, for marks below a traceback's line."""
+    """A module to compile."""
 
     path: str
     data: bytes
-    columns: bool = True
+    detail: Detail = Detail.FULL
 
 
 def find_interpreter(minor: str, cache: Cache) -> Interpreter | None:
@@ -68,9 +80,7 @@ def find_interpreter(minor: str, cache: Cache) -> Interpreter | None:
 def compile_sources(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, bytes | str]:
     """Path → contents of the .pyc, or the compiler's message for a source that is not of this version."""
     batches = [
-        batch
-        for columns in (True, False)
-        for batch in _batches([source for source in sources if source.columns is columns])
+        batch for detail in Detail for batch in _batches([source for source in sources if source.detail is detail])
     ]
     from concurrent.futures import ThreadPoolExecutor
 
@@ -89,7 +99,7 @@ def compile_cached(interpreter: Interpreter, sources: Iterable[Source], cache: C
     missing: dict[str, Source] = {}
     for source in sources:
         digest = sha256(source.data).hexdigest()
-        key = f"pyc 1 {interpreter.version} {interpreter.path} {source.columns} {source.path} {digest}"
+        key = f"pyc 1 {interpreter.version} {interpreter.path} {source.detail.name} {source.path} {digest}"
         known = cache.read_object(key)
         if known is not None:
             result[source.path] = known
@@ -116,11 +126,10 @@ def _batches(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
 
 def _compile(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, bytes | str]:
     head = json.dumps([[source.path, len(source.data)] for source in sources]).encode()
-    options = ["-X", "utf8", "-W", "ignore", "-S", "-s", "-B"]
-    if not sources[0].columns:
-        options += ["-X", "no_debug_ranges"]
+    extra, optimize = sources[0].detail.value
+    options = ["-X", "utf8", "-W", "ignore", "-S", "-s", "-B", *extra]
     ended = subprocess.run(
-        [interpreter.path, *options, str(_WORKER)],
+        [interpreter.path, *options, str(_WORKER), str(optimize)],
         input=head + b"\n" + b"".join(source.data for source in sources),
         capture_output=True,
         env={"PYTHONHASHSEED": "0", "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")},

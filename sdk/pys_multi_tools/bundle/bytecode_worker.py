@@ -1,5 +1,6 @@
 """Compiles modules; run by the target's own interpreter, so it imports the standard library only.
 
+Argument: the level of optimisation, as compile() takes it.
 Standard input: one line of JSON, [[path, length], …], then the sources one after the other.
 Standard output: one line of JSON, [[length, error], …], then the contents of the .pyc files.
 """
@@ -13,9 +14,9 @@ from types import CodeType
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
 
 
-def compiled(path: str, source: bytes) -> bytes:
+def compiled(path: str, source: bytes, optimize: int) -> bytes:
     """The .pyc of a module: its source is never compared with it, whatever the file's time says."""
-    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
+    code = compile(source, path, "exec", dont_inherit=True, optimize=optimize)
     held: list[object] = []
     _hold(code, held)
     return MAGIC_NUMBER + _UNCHECKED_HASH + source_hash(source) + marshal.dumps(code)
@@ -41,11 +42,11 @@ def _hold(value: object, held: list[object]) -> None:
 
 def main() -> None:
     """Serves one batch."""
-    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    stdin, stdout, optimize = sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1])
     heads, bodies = [], []
     for path, length in json.loads(stdin.readline()):
         try:
-            body, error = compiled(path, stdin.read(length)), ""
+            body, error = compiled(path, stdin.read(length), optimize), ""
         except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
             body, error = b"", f"line {getattr(exc, 'lineno', None) or 1}: {getattr(exc, 'msg', None) or exc}"
         heads.append([len(body), error])

@@ -20,7 +20,7 @@ from typing import Any
 
 from pys_multi_tools.bundle import archive, elf, local_projects, resolve, secrets, slim, uv_tool
 from pys_multi_tools.bundle.archive import Entry
-from pys_multi_tools.bundle.bytecode import Interpreter, Source, compile_sources
+from pys_multi_tools.bundle.bytecode import Detail, Interpreter, Source, compile_sources
 from pys_multi_tools.bundle.cache import Cache
 from pys_multi_tools.bundle.inputs import Inputs
 from pys_multi_tools.bundle.inputs import local_projects as named_projects
@@ -341,31 +341,37 @@ class _Installation:
             and slim.is_bytecode_only(path, packages)
             and not self.include.match_file(path)
         }
+        # Python looks for a native module first, so that its Python twin is never read.
+        shadowed = alone & {f"{path.partition('.')[0]}.py" for path in files if path.endswith((".so", ".pyd"))}
+        files = {path: file for path, file in files.items() if path not in shadowed}
+        alone -= shadowed
         sources = [
-            Source(path, file[0], columns=path not in alone) for path, file in files.items() if path.endswith(".py")
+            Source(path, file[0], Detail.LINES if path in alone else Detail.FULL)
+            for path, file in files.items()
+            if path.endswith(".py")
         ]
         from concurrent.futures import ThreadPoolExecutor
 
-        entries = []
-        with ThreadPoolExecutor(1) as pool:
+        for path, (data, _, owner) in files.items():
+            if owner in local:
+                self._refuse_secret(path, data, owner)
+        # The compressor works without the interpreter's lock, and the compiler is another process.
+        with ThreadPoolExecutor() as pool:
             compiling = None
             if self.interpreter and sources:
                 self.tell("compile", f"{len(sources)} modules for Python {self.target.python}")
                 compiling = pool.submit(compile_sources, self.interpreter, sources)
-            for path, (data, executable, owner) in files.items():
-                if path in alone and compiling:
-                    continue
-                if owner in local:
-                    self._refuse_secret(path, data, owner)
-                entries.append(archive.pack(path, data, executable=executable, origin=owner))
-            modules = compiling.result() if compiling else {}
-        for path, pyc in modules.items():
-            data, executable, owner = files[path]
-            if isinstance(pyc, bytes):
-                place = path + "c" if path in alone else pyc_path(path, self.interpreter)
-                entries.append(archive.pack(place, pyc, origin=owner))
-            elif path in alone:  # not of this version of Python; whoever imports it is told by Python
-                entries.append(archive.pack(path, data, executable=executable, origin=owner))
+            plain = [path for path in files if path not in alone or not compiling]
+            plain.sort(key=lambda path: -len(files[path][0]))
+            packing = [pool.submit(_pack, path, *files[path]) for path in plain]
+            for path, pyc in (compiling.result() if compiling else {}).items():
+                data, executable, owner = files[path]
+                if isinstance(pyc, bytes):
+                    place = path + "c" if path in alone else pyc_path(path, self.interpreter)
+                    packing.append(pool.submit(_pack, place, pyc, False, owner))
+                elif path in alone:  # not of this version of Python; whoever imports it is told by Python
+                    packing.append(pool.submit(_pack, path, data, executable, owner))
+            entries = [one.result() for one in packing]
         archive.check_paths(entries)
         return sorted(entries, key=lambda entry: entry.path)
 
@@ -390,6 +396,10 @@ def pyc_path(path: str, interpreter: Interpreter | None) -> str:
     folder, _, name = path.rpartition("/")
     tag = interpreter.tag if interpreter else ""
     return f"{folder + '/' if folder else ''}__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
+
+
+def _pack(path: str, data: bytes, executable: bool, origin: str) -> Entry:
+    return archive.pack(path, data, executable=executable, origin=origin)
 
 
 def _selected(inputs: Inputs) -> list[str]:

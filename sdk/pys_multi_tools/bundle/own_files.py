@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pys_multi_tools.bundle import archive
 from pys_multi_tools.bundle.archive import Entry
-from pys_multi_tools.bundle.bytecode import Interpreter, Source, compile_cached
+from pys_multi_tools.bundle.bytecode import Detail, Interpreter, Source, compile_cached
 from pys_multi_tools.bundle.cache import Cache
 from pys_multi_tools.bundle.layer import pyc_path
 from pys_multi_tools.bundle.selection import File
@@ -48,7 +48,11 @@ def own_entries(files: Sequence[File], target: Target, interpreter: Interpreter 
     if interpreter is None:
         return entries
     sources = {file.path: (file.data, PROJECT_ORIGIN) for file in files} | runtime
-    wanted = [Source(path, data, path not in alone) for path, (data, _) in sources.items() if path.endswith(".py")]
+    wanted = [
+        Source(path, data, Detail.BARE if path in alone else Detail.FULL)
+        for path, (data, _) in sources.items()
+        if path.endswith(".py")
+    ]
     for path, pyc in compile_cached(interpreter, wanted, cache).items():
         origin = sources[path][1]
         if isinstance(pyc, bytes):

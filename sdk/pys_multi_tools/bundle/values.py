@@ -11,6 +11,20 @@ MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What a project says about its bundle: its settings, and the plain environment of its functions."""
+
+    requirements: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_mb: float | None = None
+    max_import_ms: float | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Distribution:
     """One distribution in an artefact. bytes: unpacked; packed: in the zip. name: empty for the user's own files."""
 

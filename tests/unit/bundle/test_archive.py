@@ -93,7 +93,7 @@ def test_collisions_name_both_files(one: str, other: str) -> None:
 def test_the_bytes_of_the_compressor_are_the_ones_that_this_release_promises() -> None:
     # Anybody who sees this fail on a machine where the others pass has found a place where artefacts differ.
     text = b"".join(b"%d squared is %d\n" % (i, i * i) for i in range(70_000))
-    assert _digest(text[:100_000]) == "022147781dca405c"
+    assert _digest(text[:100_000]) == "061a91d942bed417"
     assert _digest(text) == "3186845bbc74d6b2"
 
 

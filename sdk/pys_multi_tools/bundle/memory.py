@@ -1,0 +1,133 @@
+"""What the last bundle of a folder was about, so that an unchanged one is found without reading its settings.
+
+Reading settings and finding the App costs ten times what comparing every file costs. What they depend on is
+compared instead: the settings files as they are, the PYS_MULTI_* variables, the arguments, and the code of
+the tools and of the provider. The project's own files are compared by the build, as ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pys_multi_tools.bundle.builder import Build, options_of
+from pys_multi_tools.bundle.cache import Cache
+from pys_multi_tools.bundle.values import Bundle, Options
+from pys_multi_tools.target import Target
+
+if TYPE_CHECKING:
+    from pys_multi_tools.project import Project
+
+_SETTINGS_FILES = ("pyproject.toml", "pys-multi.toml")
+
+
+def recall(folder: Path, arguments: Mapping[str, str], *, cache: Path | None = None) -> tuple[Bundle, ...] | None:
+    """The bundles that :func:`remember` was told of for this folder and these arguments, if nothing has changed.
+
+    Raises BundleError as a build does, for a file that must not go in.
+    """
+    store = Cache(cache)
+    if not store.root.is_dir():
+        return None
+    with store.in_use():
+        stored = store.read_object(_key(folder, arguments))
+        if stored is None:
+            return None
+        document = json.loads(stored)
+        if document["stamp"] != _stamp(folder, Path(document["root"]), document["packages"]):
+            return None
+        found = []
+        for row in document["builds"]:
+            build = Build(Path(document["root"]), _options(row["options"]), row["app"], _target(row["target"]), store)
+            found.append(build.known())
+    known = tuple(bundle for bundle in found if bundle is not None)
+    return known if len(known) == len(found) else None
+
+
+def remember(
+    folder: Path,
+    arguments: Mapping[str, str],
+    builds: Sequence[tuple[Project, str, Target]],
+    *,
+    cache: Path | None = None,
+) -> None:
+    """Notes what was built for a folder and arguments: project, App and target of each bundle."""
+    roots = {project.root for project, _, _ in builds}
+    # A provider that ships no module of its own has code that cannot be compared later.
+    if len(roots) != 1 or not all(target.runtime_modules for _, _, target in builds):
+        return
+    modules = {name.partition(".")[0] for _, _, target in builds for name in target.runtime_modules}
+    packages = sorted(_folders({"pys_multi", "pys_multi_tools", *modules}))
+    root = roots.pop()
+    document = {
+        "root": str(root),
+        "packages": packages,
+        "stamp": _stamp(folder, root, packages),
+        "builds": [
+            {"app": app, "options": asdict(options_of(project)), "target": _target_json(target)}
+            for project, app, target in builds
+        ],
+    }
+    store = Cache(cache)
+    with store.in_use():
+        store.write_object(_key(folder, arguments), json.dumps(document).encode())
+
+
+def _key(folder: Path, arguments: Mapping[str, str]) -> str:
+    return json.dumps(["recall", str(folder.resolve()), dict(arguments), sys.executable, sys.version], sort_keys=True)
+
+
+def _stamp(folder: Path, root: Path, packages: Iterable[str]) -> str:
+    """What settings, App and target depend on, beside the project's own files."""
+    total = sha256()
+    below = folder.resolve()
+    for parent in (below, *below.parents):
+        for name in _SETTINGS_FILES:
+            file = parent / name
+            total.update(file.read_bytes() if file.is_file() else b"\0")
+        if parent == root:
+            break
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("PYS_MULTI_"):
+            total.update(f"{name}={value}\0".encode(errors="surrogateescape"))
+    for package in packages:
+        for parent_name, folders, names in os.walk(package):
+            folders[:] = sorted(one for one in folders if one != "__pycache__")
+            for name in sorted(names):
+                status = os.stat(os.path.join(parent_name, name))
+                total.update(f"{name} {status.st_size} {status.st_mtime_ns}\0".encode())
+    return total.hexdigest()
+
+
+def _folders(names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        spec = find_spec(name)
+        yield from spec.submodule_search_locations or () if spec else ()
+
+
+def _options(row: Mapping[str, Any]) -> Options:
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
+    fields["environment"] = tuple((name, value) for name, value in row["environment"])
+    return Options(**fields)
+
+
+def _target_json(target: Target) -> dict[str, Any]:
+    row = {name: getattr(target, name) for name in Target.__dataclass_fields__}
+    row["files"] = {path: base64.b64encode(data).decode() for path, data in target.files.items()}
+    return {key: dict(value) if isinstance(value, Mapping) else value for key, value in row.items()}
+
+
+def _target(row: Mapping[str, Any]) -> Target:
+    fields = dict(row)
+    fields["files"] = {path: base64.b64decode(data) for path, data in row["files"].items()}
+    fields["glibc"] = tuple(row["glibc"]) if row["glibc"] else None
+    fields["runtime_modules"] = tuple(row["runtime_modules"])
+    return Target(**fields)

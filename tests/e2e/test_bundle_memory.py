@@ -1,0 +1,75 @@
+"""An unchanged folder's bundle is found again without reading settings; any change is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.bundle_project import Project, Settings, host, make_project, service, write
+
+from pys_multi_tools.bundle import Bundle, build, recall, remember
+from pys_multi_tools.settings import BundleSettings
+from pys_multi_tools.target import Target, host_target
+
+ARGUMENTS = {"stage": "dev"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    make_project(folder, files={"pyproject.toml": "[tool.pys-multi]\n", ".gitignore": "*.log\n", "shop/a.log": ""})
+    return folder
+
+
+@pytest.fixture
+def target() -> Target:
+    return host_target("local", runtime_modules=("pys_multi_providers.local.frames",), files={"entry.bin": b"\xff"})
+
+
+@pytest.fixture
+def bundle(root: Path, tmp_path: Path, target: Target) -> Bundle:
+    project: Any = Project(root, Settings(BundleSettings(include=("x",)), {"A": "1"}))
+    built = build(project, "shop.app:app", service(), target, cache=tmp_path / "cache")
+    remember(root, ARGUMENTS, [(project, "shop.app:app", target)], cache=tmp_path / "cache")
+    return built
+
+
+def test_unchanged(root: Path, tmp_path: Path, bundle: Bundle) -> None:
+    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") == (bundle,)
+    write(root, {"shop/b.log": "ignored, so no change", ".idea/x": "hidden"})
+    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") == (bundle,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root, _: write(root, {"shop/app.py": (root / "shop/app.py").read_text() + "\nX = 1\n"}),
+        lambda root, _: write(root, {"shop/new.py": ""}),
+        lambda root, _: (root / "shop/__init__.py").chmod(0o755),
+        lambda root, _: write(root, {"pyproject.toml": "[tool.pys-multi]\nstage = 'x'\n"}),
+        lambda root, _: write(root, {"pys-multi.toml": ""}),
+        lambda root, _: write(root, {".gitignore": ""}),
+        lambda root, _: write(root, {"requirements.txt": ""}),
+        lambda _, monkeypatch: monkeypatch.setenv("PYS_MULTI_STAGE", "x"),
+    ],
+)
+def test_changed(
+    root: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
+) -> None:
+    change(root, monkeypatch)
+    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") is None
+
+
+def test_other_arguments_or_no_cache(root: Path, tmp_path: Path, bundle: Bundle) -> None:
+    assert recall(root, {"stage": "prod"}, cache=tmp_path / "cache") is None
+    assert recall(root, ARGUMENTS, cache=tmp_path / "elsewhere") is None
+    bundle.artefacts["api"].path.parent.rename(tmp_path / "gone")
+    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") is None
+
+
+def test_a_provider_whose_code_cannot_be_compared_is_not_remembered(root: Path, tmp_path: Path) -> None:
+    project: Any = Project(root, Settings(BundleSettings()))
+    remember(root, ARGUMENTS, [(project, "shop.app:app", host())], cache=tmp_path / "cache")
+    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") is None
