@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -169,6 +170,18 @@ def test_a_body_past_the_limit_is_refused_before_it_is_read(stage: Stage) -> Non
     answer = stage.post("/body", headers={"content-length": str(33 * 1024 * 1024)})
     assert answer.status == 413
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_header_fields_without_end_are_refused(stage: Stage) -> None:
+    parts = urlsplit(stage.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-long: ")
+        with suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"x" * 10_000)
+        with suppress(ConnectionError):
+            assert connection.recv(1000).startswith(b"HTTP/1.1 400")
+    assert stage.get("/echo", headers={"x-long": "x" * 60_000}).status == 200
 
 
 def test_no_route_is_answered_alike_by_front_and_function(stage: Stage) -> None:

@@ -295,8 +295,8 @@ async def _send(response: Response, request: Request, request_id: str, receive: 
             if lower == "connection" and response.status == 413:
                 headers.append((b"connection", b"close"))
             continue
-        if lower == "x-request-id":
-            continue
+        if lower in ("x-request-id", "date"):
+            continue  # the front says both
         has_length = has_length or lower == "content-length"
         headers.append((lower.encode("latin-1"), value.encode("latin-1")))
     headers.append((b"x-request-id", request_id.encode()))

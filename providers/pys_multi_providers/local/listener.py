@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pys_multi_providers.local.state import write_atomically
 from pys_multi_tools.errors import DeployError
 
 #: Ports that are tried, in this order, where none is set.
 _PORTS = range(8000, 8100)
+#: Bytes of a request line with its header fields; other servers allow 8 to 64 KB.
+_LONGEST_HEAD = 128 * 1024
 
 
 def bind(host: str, port: int | None, *, remembered: Path) -> socket.socket:
@@ -72,7 +75,7 @@ class Listener:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -103,6 +106,28 @@ class Listener:
     def close(self) -> None:
         """Gives up a socket that was never started."""
         self._socket.close()
+
+
+class _Protocol(HttpToolsProtocol):
+    """Refuses a request line and header fields without end, which uvicorn would gather in memory."""
+
+    _size = 0
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        self._size += len(data)
+        super().data_received(data)
+        # Whatever ends a head, or a message, begins to count anew.
+        if self._in_head and self._size > _LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request line and header fields are too long.")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._size = True, 0
+        super().on_message_complete()
 
 
 class _Server(uvicorn.Server):

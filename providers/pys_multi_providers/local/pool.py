@@ -102,6 +102,7 @@ class Pool:
     async def drain(self, grace: float) -> None:
         """Answers what is there, takes nothing new after that, and stops; at most ``grace`` seconds."""
         deadline = time.monotonic() + grace
+        self._serve_waiting()
         while self._waiting or any(instance.load for instance in self.instances):
             self._idle.clear()
             left = deadline - time.monotonic()
@@ -231,16 +232,19 @@ class Pool:
 
     def _serve_waiting(self) -> None:
         while self._waiting:
+            waiting = self._waiting[0]
+            if isinstance(waiting, asyncio.Future) and waiting.done():
+                self._waiting.popleft()  # whoever waited has gone
+                continue
             instance = self._pick()
             if instance is None:
                 return
-            waiting = self._waiting.popleft()
+            self._waiting.popleft()
+            instance.load += 1
             if isinstance(waiting, Call):
                 waiting.stop_clock()
-                instance.load += 1
                 instance.send(waiting, self.launch.function.timeout)
-            elif not waiting.done():
-                instance.load += 1
+            else:
                 waiting.set_result(instance)
         self._idle.set()
 
