@@ -39,7 +39,9 @@ def bundle(root: Path, tmp_path: Path, target: Target) -> Bundle:
 def test_unchanged(root: Path, tmp_path: Path, bundle: Bundle) -> None:
     assert recall(root, ARGUMENTS, cache=tmp_path / "cache") == (bundle,)
     write(root, {"shop/b.log": "ignored, so no change", ".idea/x": "hidden"})
-    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") == (bundle,)
+    (found,) = recall(root, ARGUMENTS, cache=tmp_path / "cache") or ()
+    assert found.artefacts["api"].path == bundle.artefacts["api"].path
+    assert ("shop/b.log", "named by .gitignore") in found.artefacts["api"].report.left_out
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,9 @@ class Build:
         if service is not None and _plain(service) != state["model"]:
             return None
         folders = {name: self.cache.path("artefacts", key) for name, key in state["artefacts"].items()}
-        loaded = {folder: artefact_folder.load(folder) for folder in set(folders.values()) if folder}
+        loaded = {
+            folder: artefact_folder.load(folder, self.selection.left_out) for folder in set(folders.values()) if folder
+        }
         if None in folders.values():
             return None
         artefacts = {name: loaded[folder] for name, folder in folders.items() if folder}
@@ -162,7 +164,7 @@ class Build:
         runtime = {path: sha256(data).hexdigest() for path, (data, _) in runtime_files(self.target).items()}
         return json.dumps(
             [
-                "build", tool_digest(), self.app, target, runtime, files, self.selection.left_out, self.with_preflight,
+                "build", tool_digest(), self.app, target, runtime, files, self.with_preflight,
                 asdict(self.interpreter) if self.interpreter else None, asdict(self.options), str(self.root),
                 self.inputs.describe(), [digest(path) for path in self.local],
             ],
@@ -266,8 +268,9 @@ class _Work:
             limits.check_zip(size, distributions, build.target, build.options)
             artefact_folder.write(folder, record, bill, report, unzipped)
 
-        key = _digest([record, asdict(report), asdict(build.options), build.target.max_zip_bytes])
-        return artefact_folder.load(build.cache.get("artefacts", key, make))
+        said = {**asdict(report), "left_out": ()}
+        key = _digest([record, said, asdict(build.options), build.target.max_zip_bytes])
+        return artefact_folder.load(build.cache.get("artefacts", key, make), report.left_out)
 
     def _identified(self, service: str, layer: Layer) -> tuple[list[Entry], str]:
         """The own entries with the build file, and the build id that stands in it."""

@@ -16,11 +16,11 @@ def write(folder: Path, record: object, sbom: object, report: Report, unzipped: 
     """Writes what lies beside the zip."""
     _write_json(folder / _RECORD, record)
     _write_json(folder / _SBOM, sbom)
-    _write_json(folder / _REPORT, {**asdict(report), "unzipped": unzipped})
+    _write_json(folder / _REPORT, {**asdict(report), "unzipped": unzipped, "left_out": ()})
 
 
-def load(folder: Path) -> Artefact:
-    """The artefact of a folder."""
+def load(folder: Path, left_out: tuple[tuple[str, str], ...]) -> Artefact:
+    """The artefact of a folder. left_out: files of the project as it is now, which are no part of the artefact."""
     report = json.loads((folder / _REPORT).read_text("utf-8"))
     return Artefact(
         path=folder / ZIP,
@@ -34,7 +34,7 @@ def load(folder: Path) -> Artefact:
             modules=tuple(Module(**row) for row in report["modules"]),
             import_ms=report["import_ms"],
             preflight=report["preflight"],
-            left_out=tuple((path, reason) for path, reason in report["left_out"]),
+            left_out=left_out,
             notes=tuple(report["notes"]),
         ),
     )
