@@ -1,4 +1,4 @@
-"""What stands around a handler: middleware, and the authenticator at the door.
+"""What stands around a handler: middleware, the authenticator at the door, CORS, the path of a mount.
 
 Sync and async steps mix freely: a sync one below an async one runs in a thread; an async one below a sync one
 runs in the background event loop while the sync one waits.
@@ -7,7 +7,7 @@ runs in the background event loop while the sync one waits.
 from __future__ import annotations
 
 from pys_multi.bodies import copy_of
-from pys_multi.errors import HTTPError, InvalidInput
+from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
 from pys_multi.http import Response
 from pys_multi.runtime import is_async, problem, to_response
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from pys_multi.app import Mount
     from pys_multi.cors import CORS
     from pys_multi.http import Request
     from pys_multi.triggers import Auth, Middleware
+    from pys_multi.web import Host
 
     Step: TypeAlias = Callable[[Any], Any]
 
@@ -149,3 +151,27 @@ def with_cors(step: Step, must_await: bool, cors: CORS, failed: Callable[[Reques
         return cors.decorate(request, copy_of(response))
 
     return decorated
+
+
+def mounted(mount: Mount, host: Host | None) -> tuple[Step, bool]:
+    """The step into a mounted application, which sees the path below its own. Raises PysMultiError."""
+    if host is None:
+        raise PysMultiError(f"{mount.id} is not started: Runtime.start() comes before the first request")
+    prefix = mount.path
+
+    def enter(request: Request) -> Request:
+        request.root_path += prefix
+        request.path = request.path[len(prefix) :] or "/"
+        return request
+
+    if mount.interface == "asgi":
+
+        async def run_async(request: Request) -> Response:
+            return await host.handle_async(enter(request))
+
+        return run_async, True
+
+    def run(request: Request) -> Response:
+        return host.handle(enter(request))
+
+    return run, False

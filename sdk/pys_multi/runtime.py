@@ -221,7 +221,9 @@ class Runtime:
         owner = target.function
         middlewares: tuple[Middleware, ...] = ()
         if isinstance(target, Mount):
-            step, must_await = self._mounted(target)
+            from pys_multi.middleware import mounted
+
+            step, must_await = mounted(target, self._hosts.get(target))
         else:
             step, must_await = _bound(target)
             middlewares = target.middleware
@@ -233,30 +235,6 @@ class Runtime:
         around = (*self.app.middlewares, *owner.middlewares)
         chain = self._chains[target] = self._around(step, must_await, around, self._cors_of(owner))
         return chain
-
-    def _mounted(self, mount: Mount) -> tuple[Step, bool]:
-        host, prefix = self._hosts.get(mount), mount.path
-        if host is None:
-            raise PysMultiError(f"{mount.id} is not started: Runtime.start() comes before the first request")
-
-        def enter(request: Request) -> Request:
-            request.root_path += prefix
-            request.path = request.path[len(prefix) :] or "/"
-            return request
-
-        if mount.interface == "asgi":
-
-            async def run_async(request: Request) -> Response:
-                response: Response = await host.handle_async(enter(request))
-                return response
-
-            return run_async, True
-
-        def run(request: Request) -> Response:
-            response: Response = host.handle(enter(request))
-            return response
-
-        return run, False
 
     def _around(self, step: Step, must_await: bool, middlewares: tuple[Middleware, ...], cors: CORS | None) -> Chain:
         """Puts middleware around a step, the first one outermost, and CORS around all."""
