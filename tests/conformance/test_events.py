@@ -6,7 +6,7 @@ from json import dumps, loads
 from typing import Any
 
 import pytest
-from tests.conformance.driver import Driver, eventually
+from tests.conformance.driver import Driver, Reply, eventually
 from tests.conformance.events_log import Seen
 
 
@@ -147,6 +147,50 @@ def test_messages_of_one_group_are_consumed_in_order(driver: Driver, seen: Seen)
 def test_a_message_that_no_provider_takes_is_refused_when_sent(driver: Driver, key: str, options: Any) -> None:
     body = dumps({"messages": [{"key": key}], **options}).encode()
     driver.request("POST", "/queues/jobs", [("content-type", "application/json")], body).problem(500)
+
+
+# ---- once per key
+
+
+def test_a_message_that_is_delivered_twice_has_its_effect_once(driver: Driver, seen: Seen) -> None:
+    payload = dumps({"key": seen.key, "id": seen.key}).encode()
+    assert [driver.trigger("cashier:pay", payload).error for _ in range(2)] == ["", ""]
+    assert len(seen.notes("pay")) == 1
+
+
+@pytest.mark.needs("isolation")
+def test_a_crash_between_effect_and_record_leads_to_the_same_key_again(driver: Driver, seen: Seen) -> None:
+    send(driver, "payments", {"key": seen.key, "id": seen.key, "crash": True})
+    first, last = seen.wait("pay", 2)
+    assert first["attempt"] < last["attempt"]
+    # With it, whoever has the effect makes it happen once.
+    assert first["key_of_effect"] == last["key_of_effect"]
+
+
+def pay(driver: Driver, key: str, amount: int, idempotency_key: str | None = None) -> Reply:
+    fields = [("content-type", "application/json")]
+    if idempotency_key:
+        fields.append(("idempotency-key", idempotency_key))
+    return driver.request("POST", "/payments", fields, dumps({"key": key, "amount": amount}).encode())
+
+
+def test_the_same_idempotency_key_gets_the_same_answer_again(driver: Driver, seen: Seen) -> None:
+    first, second = pay(driver, seen.key, 1, f"a-{seen.key}"), pay(driver, seen.key, 1, f"a-{seen.key}")
+    assert (first.status, second.status) == (201, 201)
+    assert first.json() == second.json()
+    assert len(seen.notes("pay_over_http")) == 1
+    assert pay(driver, seen.key, 1, f"b-{seen.key}").json() != first.json()
+
+
+def test_an_idempotency_key_cannot_be_used_for_something_else(driver: Driver, seen: Seen) -> None:
+    pay(driver, seen.key, 1, seen.key)
+    pay(driver, seen.key, 2, seen.key).problem(422)
+    pay(driver, seen.key, 2).problem(400)
+
+
+def test_what_was_refused_can_be_tried_again_under_its_key(driver: Driver, seen: Seen) -> None:
+    pay(driver, seen.key, -1, seen.key).problem(409)
+    assert pay(driver, seen.key, 1, seen.key).status == 201
 
 
 # ---- topics

@@ -43,7 +43,13 @@ def test_text_that_is_not_in_its_charset_is_400(driver: Driver) -> None:
 
 
 def test_a_json_body_is_parsed(driver: Driver) -> None:
-    document = {"text": "ü", "numbers": [1, 2.5, -3], "null": None, "true": True, "deep": {"a": {"b": []}}}
+    document: dict[str, object] = {
+        "text": "ü",
+        "numbers": [1, 2.5, -3],
+        "null": None,
+        "true": True,
+        "deep": {"a": {"b": []}},
+    }
     reply = driver.request("POST", "/bodies/json", JSON, dumps(document).encode())
     assert reply.json() == {"json": document}
 

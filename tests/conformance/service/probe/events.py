@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +20,25 @@ from probe.resources import (
     note,
     ordered,
     orders,
+    paid,
+    payments,
     rumours,
     seen,
 )
-from pys_multi import Context, Event, Message, current_context
+from pys_multi import (
+    Context,
+    Event,
+    HTTPError,
+    Message,
+    Request,
+    current_context,
+    idempotency_key,
+    idempotent,
+)
 
 worker = app.function("worker", timeout=2, uses=[seen.write])
 relay = app.function("relay", timeout=2, uses=[seen.write, jobs.send])
-QUEUES = {q.name: q for q in (jobs, orders, batches, careless, flaky, doomed, ordered, chained)}
+QUEUES = {q.name: q for q in (jobs, orders, batches, careless, flaky, doomed, ordered, chained, payments)}
 TOPICS = {t.name: t for t in (news, rumours)}
 sender = app.function(
     "sender",
@@ -143,6 +155,30 @@ async def in_order(message: Message) -> None:
 def pass_on(message: Message) -> None:
     body: Any = message.json()
     jobs.send({"key": body["key"], "relayed": True})
+
+
+# ---- once per key
+
+cashier = app.function("cashier", timeout=5, uses=[seen.write, paid.get, paid.update])
+
+
+@cashier.consume(payments)
+@idempotent(key=lambda message: message.json()["id"], store=paid, lease=1)
+def pay(message: Message) -> None:
+    body: Any = message.json()
+    note(body["key"], "pay", key_of_effect=idempotency_key(), attempt=message.attempt)
+    if body.get("crash") and message.attempt == 1:
+        # The effect has happened, and the record of it has not: what a loss of power leaves.
+        os._exit(1)
+
+
+@cashier.post("/payments", status=201)
+@idempotent(key="Idempotency-Key", store=paid)
+def pay_over_http(payment: dict[str, Any], request: Request) -> dict[str, object]:
+    note(payment["key"], "pay_over_http")
+    if payment["amount"] < 0:
+        raise HTTPError(409, "not that way round")
+    return {"receipt": os.urandom(8).hex()}
 
 
 # ---- topics
