@@ -2,7 +2,7 @@
 
     python tests/benchmarks/command_line.py [--rounds 7] [--only ROW ...] [--without PEER ...]
 
-Rows: version, help, start, requests, reload, plan. Peers are installed once into the user's cache (Python ones
+Rows: version, help, start, requests (async handlers), requests-plain (plain functions), reload, plan. Peers are installed once into the user's cache (Python ones
 with uv, serverless with npm). All contenders of a row run interleaved, round by round; medians are printed.
 Every server answers GET / with the same few bytes of JSON.
 """
@@ -39,7 +39,7 @@ NODE_PEERS = {"serverless": ["serverless@3", "serverless-offline@13"]}
 APPS = {
     "pys-multi": {
         "app.py": "from pys_multi import App\n\napp = App('bench')\n\n\n"
-        "@app.get('/', public=True)\ndef read() -> dict:\n    return {'hello': 'world'}\n",
+        "@app.get('/', public=True)\nasync def read() -> dict:\n    return {'hello': 'world'}\n",
         "pys-multi.toml": "",
     },
     "uvicorn+starlette": {
@@ -97,11 +97,12 @@ def server_command(name: str, port: int) -> list[str]:
             return [peer(name, "serverless"), "offline", *ports, "--host", "127.0.0.1"]
 
 
-def make_app(name: str, folder: Path) -> None:
+def make_app(name: str, folder: Path, plain: bool) -> None:
+    """Write the app of a contender; plain: with handlers that are plain functions, which run in threads."""
     for path, text in APPS[name].items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        target.write_text(text.replace("async def", "def") if plain else text)
     if name == "serverless":  # its plugins are looked up beside the project
         peer(name, "serverless")
         (folder / "node_modules").symlink_to(CACHE / name / "node_modules")
@@ -128,10 +129,10 @@ def answer(port: int) -> bytes | None:
 
 
 @contextlib.contextmanager
-def serving(name: str) -> Iterator[tuple[int, Path, float]]:
+def serving(name: str, plain: bool = False) -> Iterator[tuple[int, Path, float]]:
     """A running server: its port, its folder, and the seconds from its start to its first answer."""
     with tempfile.TemporaryDirectory() as folder:
-        make_app(name, Path(folder))
+        make_app(name, Path(folder), plain)
         port = free_port()
         command = server_command(name, port)
         environment = {**os.environ, "SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off", "CI": "1"}
@@ -170,13 +171,23 @@ def start_seconds(name: str) -> float:
         return seconds
 
 
-def requests_per_second(name: str, seconds: float = 3.0, connections: int = 16) -> float:
-    """Answers that as many kept-alive connections get, after a second of warming up."""
-    with serving(name) as (port, _, _):
-        return asyncio.run(_load(port, seconds, connections))
+def requests_per_second(name: str, plain: bool = False, seconds: int = 3, connections: int = 16) -> float:
+    """Answers that as many kept-alive connections get, after a second of warming up.
+
+    wrk asks where it is installed (Debian: apt install wrk); a client in Python is itself the limit otherwise.
+    """
+    with serving(name, plain) as (port, _, _):
+        if shutil.which("wrk") is None:
+            return asyncio.run(_load(port, seconds, connections))
+        wrk = ["wrk", "-t1", f"-c{connections}", f"http://127.0.0.1:{port}/"]
+        subprocess.run([*wrk, "-d1s"], capture_output=True, check=True)
+        output = subprocess.run([*wrk, f"-d{seconds}s"], capture_output=True, text=True, check=True).stdout
+        if "Non-2xx" in output:
+            raise SystemExit(f"{name} answered with errors:\n{output}")
+        return float(output.partition("Requests/sec:")[2].split()[0])
 
 
-async def _load(port: int, seconds: float, connections: int) -> float:
+async def _load(port: int, seconds: int, connections: int) -> float:
     begin = time.perf_counter() + 1.0
     counts = await asyncio.gather(*(_connection(port, begin, begin + seconds) for _ in range(connections)))
     return sum(counts) / seconds
@@ -261,7 +272,9 @@ def interleaved(rounds: int, contenders: dict[str, Callable[[], float]]) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="*", default=["version", "help", "start", "requests", "reload", "plan"])
+    parser.add_argument(
+        "--only", nargs="*", default=["version", "help", "start", "requests", "requests-plain", "reload", "plan"]
+    )
     parser.add_argument("--without", nargs="*", default=[])
     options = parser.parse_args()
     if shutil.which("npm") is None:
@@ -285,7 +298,10 @@ def main() -> None:
     starts = {name: lambda n=name: start_seconds(n) for name in servers}
     add("start", "≤ 0.6 s", ".2f", starts, options.rounds)  # type: ignore[arg-type]
     loads = {name: lambda n=name: requests_per_second(n) for name in servers if name != "serverless"}
-    add("requests", "≥ 0.9 × uvicorn+starlette", ",.0f", loads, max(3, options.rounds // 2))  # type: ignore[arg-type]
+    add("requests", "≥ 0.9 × uvicorn+starlette", ",.0f", loads, options.rounds)  # type: ignore[arg-type]
+    both = [name for name in ("pys-multi", "uvicorn+starlette") if name in servers]
+    plain = {name: lambda n=name: requests_per_second(n, plain=True) for name in both}
+    add("requests-plain", "≥ 0.9 × uvicorn+starlette", ",.0f", plain, options.rounds)  # type: ignore[arg-type]
     add("reload", "≤ 0.3 s", ".2f", {"pys-multi": lambda: reload_seconds("pys-multi")}, options.rounds)
     if "plan" in options.only:
         costs = {size: plan_cost(size) for size in (500, 1000, 2000)}
