@@ -225,7 +225,7 @@ class Service:
         if not isinstance(document, Mapping):
             raise ModelError("a service is a JSON object")
         version = document.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:
             raise ModelError(f"schema_version is {version!r}; this release reads {SCHEMA_VERSION}")
         rest = {key: value for key, value in document.items() if key != "schema_version"}
         result = _from_json(cls, rest, "service")
