@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.bundle_project import Project, Settings, host, make_project, service, write
+from tests.support.bundle_project import DEFINITIONS, Project, Settings, host, make_project, read, service, write
 
 from pys_multi_tools.bundle import Bundle, build, recall, remember
 from pys_multi_tools.settings import BundleSettings
@@ -32,7 +32,7 @@ def target() -> Target:
 def bundle(root: Path, tmp_path: Path, target: Target) -> Bundle:
     project: Any = Project(root, Settings(BundleSettings(include=("x",)), {"A": "1"}))
     built = build(project, "shop.app:app", service(), target, cache=tmp_path / "cache")
-    remember(root, ARGUMENTS, [(project, "shop.app:app", target)], cache=tmp_path / "cache")
+    remember(root, ARGUMENTS, [(project, "shop.app:app", service(), target)], cache=tmp_path / "cache")
     return built
 
 
@@ -45,19 +45,26 @@ def test_unchanged(root: Path, tmp_path: Path, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "content"), [("shop/app.py", DEFINITIONS + "X = 1\n"), ("shop/new.py", ""), ("shop/__init__.py", "#")]
+)
+def test_a_changed_file_is_built(root: Path, tmp_path: Path, bundle: Bundle, name: str, content: str) -> None:
+    write(root, {name: content})
+    (found,) = recall(root, ARGUMENTS, cache=tmp_path / "cache") or ()
+    assert found.artefacts["api"].build_id != bundle.artefacts["api"].build_id
+    assert read(found.artefacts["api"], name) == content.encode()
+
+
+@pytest.mark.parametrize(
     "change",
     [
-        lambda root, _: write(root, {"shop/app.py": (root / "shop/app.py").read_text() + "\nX = 1\n"}),
-        lambda root, _: write(root, {"shop/new.py": ""}),
-        lambda root, _: (root / "shop/__init__.py").chmod(0o755),
         lambda root, _: write(root, {"pyproject.toml": "[tool.pys-multi]\nstage = 'x'\n"}),
         lambda root, _: write(root, {"pys-multi.toml": ""}),
-        lambda root, _: write(root, {".gitignore": ""}),
-        lambda root, _: write(root, {"requirements.txt": ""}),
+        lambda root, _: write(root, {"shop/app.py": DEFINITIONS + "app.function('another')\n"}),
+        lambda root, _: write(root, {"shop/app.py": "raise ValueError"}),
         lambda _, monkeypatch: monkeypatch.setenv("PYS_MULTI_STAGE", "x"),
     ],
 )
-def test_changed(
+def test_changed_settings_or_model_go_the_whole_way(
     root: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
 ) -> None:
     change(root, monkeypatch)
@@ -68,10 +75,11 @@ def test_other_arguments_or_no_cache(root: Path, tmp_path: Path, bundle: Bundle)
     assert recall(root, {"stage": "prod"}, cache=tmp_path / "cache") is None
     assert recall(root, ARGUMENTS, cache=tmp_path / "elsewhere") is None
     bundle.artefacts["api"].path.parent.rename(tmp_path / "gone")
-    assert recall(root, ARGUMENTS, cache=tmp_path / "cache") is None
+    (again,) = recall(root, ARGUMENTS, cache=tmp_path / "cache") or ()
+    assert again.artefacts["api"].path.is_file()
 
 
 def test_a_provider_whose_code_cannot_be_compared_is_not_remembered(root: Path, tmp_path: Path) -> None:
     project: Any = Project(root, Settings(BundleSettings()))
-    remember(root, ARGUMENTS, [(project, "shop.app:app", host())], cache=tmp_path / "cache")
+    remember(root, ARGUMENTS, [(project, "shop.app:app", service(), host())], cache=tmp_path / "cache")
     assert recall(root, ARGUMENTS, cache=tmp_path / "cache") is None

@@ -126,7 +126,7 @@ class Build:
         bundle = Bundle(service.name, self.target.provider, artefacts)
         state = {
             "service": service.name,
-            "model": _plain(service),
+            "model": plain(service),
             "artefacts": {name: artefact.path.parent.name for name, artefact in artefacts.items()},
         }
         self.cache.write_object(self.key, json.dumps(state).encode())
@@ -138,7 +138,7 @@ class Build:
         if stored is None:
             return None
         state = json.loads(stored)
-        if service is not None and _plain(service) != state["model"]:
+        if service is not None and plain(service) != state["model"]:
             return None
         folders = {name: self.cache.path("artefacts", key) for name, key in state["artefacts"].items()}
         loaded = {
@@ -348,7 +348,8 @@ def tool_digest() -> str:
     return digest()
 
 
-def _plain(service: Service) -> Any:
+def plain(service: Service) -> Any:
+    """A model as JSON gives it back, to compare."""
     return json.loads(json.dumps(service.to_json(), default=str))
 
 

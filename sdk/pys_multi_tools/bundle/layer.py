@@ -215,7 +215,8 @@ class _Installation:
             built = local_projects.build(self.resolution.local, self.target, self.interpreter, self.scratch)
         self.site.mkdir()
         packages = [*self.resolution.packages, *built]
-        self.tell("install", f"{len(packages)} distributions")
+        if packages:
+            self.tell("install", f"{len(packages)} distributions")
         held = self._only_ours()
         wanted = [package for package in packages if resolve.normal(package["name"]) not in held]
         while wanted:
@@ -275,7 +276,7 @@ class _Installation:
                 path = real.relative_to(self.site).as_posix()
                 info = path.split("/")[0]
                 owner = infos.get(info) or self.owner.get(path, "")
-                if owner and owner not in kept:
+                if owner not in kept:  # nobody's files are uv's own, such as its lock
                     continue
                 asked = self.include.match_file(path)
                 if not asked and (

@@ -1,8 +1,8 @@
-"""What the last bundle of a folder was about, so that an unchanged one is found without reading its settings.
+"""What the last bundle of a folder was about, so that the next one is built without reading its settings.
 
-Reading settings and finding the App costs ten times what comparing every file costs. What they depend on is
-compared instead: the settings files as they are, the PYS_MULTI_* variables, the arguments, and the code of
-the tools and of the provider. The project's own files are compared by the build, as ever.
+Reading settings and asking providers costs ten times what comparing every file costs. What those depend on is
+compared instead: the settings files as they are, the PYS_MULTI_* variables, the arguments, the code of the
+tools and of the provider, and the model. The project's own files are compared by the build, as ever.
 """
 
 from __future__ import annotations
@@ -11,28 +11,44 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pys_multi_tools.bundle.builder import Build, options_of
+from pys_multi.errors import PysMultiError
+from pys_multi_tools.bundle.builder import Build, options_of, plain, silent
 from pys_multi_tools.bundle.cache import Cache
 from pys_multi_tools.bundle.values import Bundle, Options
+from pys_multi_tools.errors import DiscoveryError
 from pys_multi_tools.target import Target
 
 if TYPE_CHECKING:
+    from pys_multi.model import Service
+    from pys_multi_tools.deployment import Progress
     from pys_multi_tools.project import Project
 
 _SETTINGS_FILES = ("pyproject.toml", "pys-multi.toml")
 
 
-def recall(folder: Path, arguments: Mapping[str, str], *, cache: Path | None = None) -> tuple[Bundle, ...] | None:
-    """The bundles that :func:`remember` was told of for this folder and these arguments, if nothing has changed.
+class _Other(Exception):
+    """The service is not the one that was remembered, so its target may not be either."""
 
-    Raises BundleError as a build does, for a file that must not go in.
+
+def recall(
+    folder: Path,
+    arguments: Mapping[str, str],
+    *,
+    progress: Callable[[Progress], None] = silent,
+    cache: Path | None = None,
+) -> tuple[Bundle, ...] | None:
+    """The bundles that :func:`remember` was told of for this folder and these arguments, as they are now.
+
+    Changed files are built. None where the settings, the tools or the model are not the remembered ones:
+    then the whole way has to be gone, and the result remembered again.
+    Raises BundleError as a build does.
     """
     store = Cache(cache)
     if not store.root.is_dir():
@@ -42,29 +58,42 @@ def recall(folder: Path, arguments: Mapping[str, str], *, cache: Path | None = N
         if stored is None:
             return None
         document = json.loads(stored)
-        if document["stamp"] != _stamp(folder, Path(document["root"]), document["packages"]):
+        root = Path(document["root"])
+        if document["stamp"] != _stamp(folder, root, document["packages"]):
             return None
         found = []
         for row in document["builds"]:
-            build = Build(Path(document["root"]), _options(row["options"]), row["app"], _target(row["target"]), store)
-            found.append(build.known())
-    known = tuple(bundle for bundle in found if bundle is not None)
-    return known if len(known) == len(found) else None
+            build = Build(root, _options(row["options"]), row["app"], _target(row["target"]), store, progress)
+            try:
+                found.append(build.run(lambda build=build, row=row: _same_model(build, row["model"])))  # type: ignore[misc]
+            except (_Other, DiscoveryError, PysMultiError):
+                return None
+    return tuple(found)
+
+
+def _same_model(build: Build, expected: object) -> Service:
+    from pys_multi_tools import discover
+
+    with discover.importable(build.root, dict(build.options.environment)):
+        service = discover.import_app(build.app, build.root).service()
+    if plain(service) != expected:
+        raise _Other
+    return service
 
 
 def remember(
     folder: Path,
     arguments: Mapping[str, str],
-    builds: Sequence[tuple[Project, str, Target]],
+    builds: Sequence[tuple[Project, str, Service, Target]],
     *,
     cache: Path | None = None,
 ) -> None:
-    """Notes what was built for a folder and arguments: project, App and target of each bundle."""
-    roots = {project.root for project, _, _ in builds}
+    """Notes what was built for a folder and arguments: what each build was given."""
+    roots = {project.root for project, _, _, _ in builds}
     # A provider that ships no module of its own has code that cannot be compared later.
-    if len(roots) != 1 or not all(target.runtime_modules for _, _, target in builds):
+    if len(roots) != 1 or not all(target.runtime_modules for _, _, _, target in builds):
         return
-    modules = {name.partition(".")[0] for _, _, target in builds for name in target.runtime_modules}
+    modules = {name.partition(".")[0] for _, _, _, target in builds for name in target.runtime_modules}
     packages = sorted(_folders({"pys_multi", "pys_multi_tools", *modules}))
     root = roots.pop()
     document = {
@@ -72,8 +101,13 @@ def remember(
         "packages": packages,
         "stamp": _stamp(folder, root, packages),
         "builds": [
-            {"app": app, "options": asdict(options_of(project)), "target": _target_json(target)}
-            for project, app, target in builds
+            {
+                "app": app,
+                "options": asdict(options_of(project)),
+                "model": plain(service),
+                "target": _target_json(target),
+            }
+            for project, app, service, target in builds
         ],
     }
     store = Cache(cache)

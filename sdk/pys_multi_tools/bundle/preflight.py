@@ -31,7 +31,7 @@ TIMEOUT = 60
 _TRIES = 3
 
 _WORKER = Path(__file__).with_name("preflight_worker.py")
-_MARK = "pys-multi: the import begins here"
+_MARK = "pys-multi: the import begins or ends here"
 _TIME = re.compile(r"import time:\s*(\d+) \|\s*(\d+) \|(\s*)(\S+)")
 
 
@@ -226,9 +226,9 @@ def _missing_hint(subject: Subject, module: str) -> str:
 
 
 def _modules(stderr: str) -> tuple[tuple[str, float, float], ...]:
-    """The lines of -X importtime after the mark, in milliseconds, slowest with all it imports first."""
+    """The lines of -X importtime between the marks, in milliseconds, slowest with all it imports first."""
     rows = []
-    for line in stderr.partition(_MARK)[2].splitlines():
+    for line in stderr.split(_MARK)[1].splitlines():
         match = _TIME.match(line)
         if match:
             rows.append((match[4], int(match[1]) / 1000, int(match[2]) / 1000))

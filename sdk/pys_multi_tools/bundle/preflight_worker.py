@@ -5,7 +5,7 @@ Arguments: the App as "module:attribute", the file for the answer, the folders f
 
 import sys
 
-_MARK = "pys-multi: the import begins here"
+_MARK = "pys-multi: the import begins or ends here"
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def main() -> None:
     try:
         __import__(module_name)
         result["seconds"] = perf_counter() - started
+        print(_MARK, file=sys.stderr, flush=True)
         found = sys.modules[module_name]
         for name in attribute.split("."):
             found = getattr(found, name)
