@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pys_multi.cors import CORS
     from pys_multi.model import Service
     from pys_multi.resources import Backend, Bucket, Grant, Queue, Resource, Secret, Table, Topic
-    from pys_multi.triggers import Auth, Middleware, RouteOptions
+    from pys_multi.triggers import AnyMiddleware, Auth, Middleware, RouteOptions
 
 #: Paths below it answer for the runtime itself, such as the health of a function.
 OWN_PATHS = "/.pys-multi"
@@ -266,7 +266,7 @@ class Function(Triggers):
         self._ids.add(candidate)
         return candidate
 
-    def middleware(self, middleware: Middleware) -> Middleware:
+    def middleware(self, middleware: AnyMiddleware) -> AnyMiddleware:
         """Puts ``middleware(request_or_event, call_next)`` around every handler of this function."""
         self.middlewares.append(middleware)
         return middleware
@@ -364,7 +364,7 @@ class App(Triggers):
     def _reactions(self) -> Iterator[Reaction]:
         return (reaction for function in self.functions.values() for reaction in function.reactions)
 
-    def middleware(self, middleware: Middleware) -> Middleware:
+    def middleware(self, middleware: AnyMiddleware) -> AnyMiddleware:
         """Puts ``middleware(request_or_event, call_next)`` around every handler of every function."""
         self.middlewares.append(middleware)
         return middleware

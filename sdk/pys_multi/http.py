@@ -331,7 +331,7 @@ class Response:
 
     def __init__(
         self,
-        body: bytes | str | Iterable[bytes | str] | AsyncIterable[bytes | str] | None = None,
+        body: bytes | bytearray | memoryview | str | Iterable[bytes | str] | AsyncIterable[bytes | str] | None = None,
         *,
         status: int = 200,
         headers: HeaderSource = (),

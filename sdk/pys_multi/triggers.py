@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Handler = TypeVar("Handler", bound=Callable[..., Any])
     #: ``middleware(request_or_event, call_next)``, sync or async; of HTTP it returns what a handler may return.
     Middleware: TypeAlias = Callable[[Any, Callable[[Any], Any]], Any]
+    AnyMiddleware = TypeVar("AnyMiddleware", bound=Middleware)
 
     class Authenticator(Protocol):
         """Who is calling: the principal, or None or False for nobody (401). Raises HTTPError 403 for "not you".

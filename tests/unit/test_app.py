@@ -59,7 +59,8 @@ def test_a_decorated_function_stays_a_plain_function() -> None:
     orders = app.queue("orders")
     for decorate in (app.get("/a"), app.every("1 hour"), app.consume(orders), app.function("f").post("/b")):
         assert decorate(handler) is handler
-    assert app.middleware(other) is other
+    around = app.middleware(lambda request, call_next: call_next(request))
+    assert around("x", str.upper) == "X"
     assert handler() == "ok"
 
 
@@ -392,8 +393,10 @@ def test_decorators_keep_the_types_of_handlers(tmp_path: Path) -> None:
                 return event.time
 
             @app.middleware
-            def around(request: Request, call_next: Callable[[Request], Any]) -> Any:
-                return call_next(request)
+            def around(request: Request, call_next: Callable[[Request], Any]) -> Response:
+                return Response("x")
+
+            assert_type(around(Request("GET", "/"), str), Response)
 
             def known(request: Request) -> str | None:
                 return request.headers.get("x-user")

@@ -42,7 +42,7 @@ class Shop:
         self.notes: Table = self.app.table("notes", key="user", sort="at")
         self.key: Secret = self.app.secret("PAYMENT_KEY")
         self.backend = Memory()
-        self.app.backend = self.backend  # type: ignore[assignment]
+        self.app.backend = self.backend
 
 
 #: A verb in use → the grant it needs.
@@ -75,7 +75,7 @@ def run(shop: Shop, function: str, use: Callable[[Shop], Any]) -> Exception | No
         return "x"
 
     shop.app.functions[function].get(f"/{function}-{len(shop.app.functions[function].endpoints)}")(handler)
-    runtime = Runtime(shop.app, connect=lambda: shop.backend, logs=False)  # type: ignore[arg-type, return-value]
+    runtime = Runtime(shop.app, connect=lambda: shop.backend, logs=False)
     path = shop.app.functions[function].endpoints[-1].template.text
     assert runtime.http(Request("GET", path)).status == 200
     return raised[0] if raised else None
@@ -131,7 +131,7 @@ def test_presigned_urls_need_the_grant_of_what_they_do() -> None:
 def test_grants_hold_outside_of_an_invocation_of_a_deployed_function() -> None:
     shop = Shop()
     shop.app.function("api", uses=[shop.orders.send])
-    Runtime(shop.app, "api", connect=lambda: shop.backend, logs=False)  # type: ignore[arg-type, return-value]
+    Runtime(shop.app, "api", connect=lambda: shop.backend, logs=False)
     assert shop.orders.send("x") == "1"
     with pytest.raises(GrantError, match="function 'api' may not publish"):
         shop.news.publish("x")
@@ -149,7 +149,7 @@ def test_handlers_of_events_have_the_grants_of_their_function() -> None:
             shop.orders.send("x")
         errors.append(caught.value)
 
-    runtime = Runtime(shop.app, connect=lambda: shop.backend, logs=False)  # type: ignore[arg-type, return-value]
+    runtime = Runtime(shop.app, connect=lambda: shop.backend, logs=False)
     assert runtime.messages("worker:ship", [Message(b"", id="1")]) == []
     assert "function 'worker' may not send" in str(errors[0])
 
@@ -314,5 +314,5 @@ def test_a_streamed_response_uses_the_grants_of_its_function() -> None:
         except GrantError:
             yield "refused"
 
-    runtime = Runtime(shop.app, connect=lambda: shop.backend, logs=False)  # type: ignore[arg-type, return-value]
+    runtime = Runtime(shop.app, connect=lambda: shop.backend, logs=False)
     assert whole_body(runtime.http(Request("GET", "/a"))) == b"1refused"
