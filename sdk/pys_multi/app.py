@@ -202,6 +202,7 @@ class Function(Triggers):
         return False, None
 
     def _add_uses(self, where: str, uses: Iterable[object]) -> None:
+        """Grants of one more trigger: its own, and the secrets that its authenticator reads."""
         self.uses += self.app._grants_in(where, uses)
         self.app._grants.pop(self.name, None)
 
@@ -227,6 +228,7 @@ class Function(Triggers):
                 f"{where}: {method} {path} matches the same paths as {known.method} {known.template.text} "
                 f"at {place_of(known.handler)}"
             )
+        self._add_uses(where, getattr(auth, "secrets", ()))
         self._add_uses(where, options.get("uses", ()))
         endpoint = Endpoint(self, method, template, handler, status, public, auth, tuple(options.get("middleware", ())))
         self.app._shapes[shape] = endpoint
@@ -247,6 +249,7 @@ class Function(Triggers):
         except DefinitionError as error:
             raise DefinitionError(f"{where}: {error}") from None
         public, auth = self._access(where, public, auth)
+        self._add_uses(where, getattr(auth, "secrets", ()))
         self.mounts.append(Mount(self, interface, application, path, template, public, auth))
 
     def _add_reaction(

@@ -12,7 +12,7 @@ from typing import Any
 import mypy.api
 import pytest
 
-from pys_multi import App, DefinitionError, HTTPError, Message, Request
+from pys_multi import APIKey, App, DefinitionError, HTTPError, Message, Request
 from pys_multi.model import Mount, Route
 from pys_multi.runtime import Runtime
 from pys_multi.triggers import Router
@@ -326,6 +326,17 @@ def test_uses_become_grants() -> None:
     }
     assert app.grants_of("api") == {(name, verb) for name, verbs in grants.items() for verb in verbs}
     assert app.grants_of("nobody") == frozenset()
+
+
+def test_the_secrets_of_an_authenticator_are_granted_to_the_function_that_asks_it() -> None:
+    app = App("shop")
+    key, other = app.secret("KEY"), app.secret("OTHER")
+    app.function("api").get("/a", auth=APIKey(key))(handler)
+    app.function("web", auth=APIKey(other)).wsgi(handler)
+    app.function("open").get("/b", public=True)(handler)
+    assert [app.grants_of(name) for name in ("api", "web", "open")] == [{("KEY", "value")}, {("OTHER", "value")}, set()]
+    with pytest.raises(DefinitionError, match="belongs to another app"):
+        app.get("/c", auth=APIKey(App("two").secret("KEY")))(handler)
 
 
 def test_grants_of_routes_that_are_defined_later_count() -> None:
