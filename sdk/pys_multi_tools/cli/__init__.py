@@ -25,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given in ([], ["--help"], ["-h"], ["help"]):
             print(help_text())
             return 0
+        if given[0] == "bundle":
+            from pys_multi_tools.cli import quick
+
+            if quick.bundle(given[1:]):
+                return 0
     from pys_multi_tools.cli.group import run
 
     return run(given)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pys_multi_tools.cli import options
-from pys_multi_tools.cli.output import print_json, print_table, progress_shown, say, shown
+from pys_multi_tools.cli.bundle_report import print_bundles, print_difference
+from pys_multi_tools.cli.output import progress_shown, say
+from pys_multi_tools.cli.quick import arguments_of
 
 if TYPE_CHECKING:
-    from pys_multi_tools.bundle import Artefact
+    from pys_multi_tools.bundle import Bundle
 
 app = typer.Typer(rich_markup_mode=None)
-
-_MOST_ROWS = 12
 
 
 @app.command()
@@ -31,70 +30,34 @@ def bundle(
     ] = None,
 ) -> None:
     """Build what is uploaded, import it once as the target would, and say what it weighs."""
-    from pys_multi_tools import pipeline
-
     if clean:
         from pys_multi_tools.bundle import clean as clean_cache
 
         cleaned = clean_cache()
         say(f"removed {cleaned.bytes / 1e6:.1f} MB from {cleaned.path}")
-    placements = options.place(folder, stage, cloud)
-    with progress_shown() as progress:
-        built = [pipeline.bundle(placement, progress) for placement in placements]
-    if as_json and other is None:
-        documents = [bundle.to_json() for bundle in built]
-        print_json({"bundles": [{k: v for k, v in one.items() if k != "schema_version"} for one in documents]})
+    built = _built(folder, stage, cloud)
+    if other is None:
+        print_bundles(built, as_json=as_json)
         return
     for bundle in built:
-        for artefact, functions in bundle.distinct.values():
-            if other is not None:
-                _print_difference(other, artefact, as_json)
-                continue
-            print(f"{bundle.provider}: {', '.join(functions)}  build {artefact.build_id}  {shown(artefact.path)}")
-            _print_report(artefact)
+        for artefact, _ in bundle.distinct.values():
+            print_difference(other, artefact, as_json)
 
 
-def _print_report(artefact: Artefact) -> None:
-    report = artefact.report
-    print()
-    rows = [
-        (distribution.name or "(this project)", distribution.version, _mb(distribution.packed), _mb(distribution.bytes))
-        for distribution in report.distributions
-    ]
-    rows.append(("total", "", _mb(artefact.size), _mb(artefact.unzipped)))
-    print_table(("distribution", "version", "in the zip", "unpacked"), rows)
-    if report.import_ms is not None:
-        print()
-        slowest = [(m.name, f"{m.own_ms:.1f} ms", f"{m.total_ms:.1f} ms") for m in report.modules[:_MOST_ROWS]]
-        print_table(("module", "alone", "with its imports"), [*slowest, ("total", "", f"{report.import_ms:.1f} ms")])
-    for note in (report.preflight, *report.notes):
-        say(note)
+def _built(folder: Path | None, stage: str | None, cloud: list[str] | None) -> tuple[Bundle, ...]:
+    """Build for each provider; without reading settings, where what was built last says all that they would."""
+    from pys_multi_tools.bundle import recall, remember
 
+    start, arguments = folder or Path(), arguments_of(stage, cloud)
+    with progress_shown() as progress:
+        known = recall(start, arguments, progress=progress)
+    if known is not None:
+        return known
+    from pys_multi_tools import pipeline
 
-def _print_difference(other: Path, artefact: Artefact, as_json: bool) -> None:
-    from pys_multi_tools.bundle import diff
-
-    difference = diff(other, artefact)
-    if as_json:
-        print(json.dumps(difference.to_json(), indent=2, ensure_ascii=False))
-        return
-    rows = [
-        ("distribution", change.name, change.before, change.after, _grown(change.bytes_before, change.bytes_after))
-        for change in difference.distributions
-    ]
-    for file in difference.files:
-        before, after = file.before, file.after
-        change = "new" if before is None else "gone" if after is None else "changed"
-        rows.append(("file", file.path, "", change, _grown(before or 0, after or 0)))
-    rows += [("input", what, before, after, "") for what, before, after in difference.inputs]
-    if rows:
-        print_table(("what", "name", "before", "after", "size"), rows)
-    say(f"build {difference.before} → {difference.after}: {len(difference.files)} files differ")
-
-
-def _grown(before: int, after: int) -> str:
-    return f"{(after - before) / 1e3:+.1f} kB" if after != before else ""
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 10_000 else f"{size / 1e3:.1f} kB"
+    placements = options.place(folder, stage, cloud)
+    with progress_shown() as progress:
+        built = tuple(pipeline.bundle(placement, progress) for placement in placements)
+    of = [(placement.deployment, placement.provider) for placement in placements]
+    remember(start, arguments, [(one.project, one.app, one.service, provider.target(one)) for one, provider in of])
+    return built
