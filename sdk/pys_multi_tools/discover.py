@@ -7,12 +7,12 @@ again; ``load`` keeps them until the next load.
 
 from __future__ import annotations
 
-import ast
 import atexit
 import contextlib
 import importlib
 import linecache
 import os
+import re
 import sys
 import threading
 import traceback
@@ -27,6 +27,8 @@ from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from pys_multi.app import App
+
+_IMPORTS_SDK = re.compile(rb"^[ \t]*(?:from|import)[ \t]+pys_multi\b", re.MULTILINE)
 
 Modules = dict[str, ModuleType]
 
@@ -216,21 +218,9 @@ def _candidates(root: Path) -> list[str]:
 
 def _uses_sdk(file: Path) -> bool:
     try:
-        text = file.read_bytes()
+        return _IMPORTS_SDK.search(file.read_bytes()) is not None
     except OSError:
         return False
-    if b"pys_multi" not in text:
-        return False
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return True  # importing it will show what is wrong
-    imported = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
-    names = (
-        [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        for node in imported
-    )
-    return any(name.partition(".")[0] == "pys_multi" for group in names for name in group)
 
 
 def _shadowing(roots: list[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/command_line.py [--rounds 7] [--only ROW ...] [--without PEER ...]
 
-Rows: version, help, start, requests (async handlers), requests-plain (plain functions), reload, plan. Peers are installed once into the user's cache (Python ones
+Rows: version, help, start, requests (async handlers), requests-plain (plain functions),
+reload, plan. Peers are installed once into the user's cache (Python ones
 with uv, serverless with npm). All contenders of a row run interleaved, round by round; medians are printed.
 Every server answers GET / with the same few bytes of JSON.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ from pys_multi_tools.cli.output import (
 
 if TYPE_CHECKING:
     from pys_multi_tools.bundle import Bundle
-    from pys_multi_tools.deployment import Outputs, Plan
+    from pys_multi_tools.deployment import Outputs, Plan, Progress
     from pys_multi_tools.pipeline import Placement
 
 app = typer.Typer(rich_markup_mode=None)
@@ -41,7 +42,9 @@ def plan(
     ] = False,
 ) -> int:
     """Show what a deploy would change, and why."""
-    plans = {place.name: plan for place, plan, _ in _prepared(options.place(folder, stage, cloud))}
+    placements = options.place(folder, stage, cloud)
+    with progress_shown() as progress:
+        plans = {placement.name: _compared(placement, progress) for placement in placements}
     if as_json:
         print_json({"plans": [_plan_json(name, plan) for name, plan in plans.items()]})
     else:
@@ -144,6 +147,15 @@ def destroy(
         with progress_shown() as progress:
             pipeline.destroy(placement, delete_data=delete_data, progress=progress)
         say(f"{placement.deployment.service.name} is gone from {placement.name}, stage {placement.deployment.stage}")
+
+
+def _compared(placement: Placement, progress: Callable[[Progress], None]) -> Plan:
+    """The plan, with the code compared where any serves; else nothing needs to be built for it."""
+    from pys_multi_tools import pipeline
+
+    pipeline.require(placement)
+    serves = any(function.build_id for function in pipeline.status(placement).functions)
+    return pipeline.plan(placement, pipeline.bundle(placement, progress) if serves else None)
 
 
 def _prepared(placements: tuple[Placement, ...]) -> list[tuple[Placement, Plan, Bundle]]:

@@ -29,7 +29,10 @@ TEMPLATES = {
         "{% endfor %}\n"
         "after: end\n"
     ),
-    "document.json.j2": '{"name": {{ name }}, {{ name }}: "key", "items": {{ items | tojson(2) }}, "after": "end"}\n',
+    "document.json.j2": (
+        '{"name": {{ name }}, {{ name }}: "key",\n'
+        '  "items": {{ items | tojson(2) | indent(2) }}, "after": {{ "end" | indent(2) }}}\n'
+    ),
     "missing.j2": "first: {{ name }}\n\nsecond: {{ absent }}\n",
     "nested.j2": "a\nb: {{ name.absent.deeper }}\n",
     "condition.j2": "{% if absent %}\n{% endif %}\n",
