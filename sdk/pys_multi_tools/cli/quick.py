@@ -11,13 +11,6 @@ from pathlib import Path
 _VALUES = {
     "--project": "project", "-C": "project", "--stage": "stage", "-s": "stage", "--cloud": "cloud", "-c": "cloud",
 }  # fmt: skip
-    "--project": "project",
-    "-C": "project",
-    "--stage": "stage",
-    "-s": "stage",
-    "--cloud": "cloud",
-    "-c": "cloud",
-}
 
 
 def arguments_of(stage: str | None, cloud: Sequence[str] | None) -> dict[str, str]:
