@@ -22,9 +22,9 @@ from pys_multi_tools.errors import DeployError, ProviderError, ToolError
 
 OnProgress = Callable[[Progress], None]
 
-#: Seconds for a new supervisor to answer, and for one that runs to say hello.
+#: Seconds for a new supervisor to answer, and for one that runs to say how it is.
 _START_SECONDS = 20.0
-_HELLO_SECONDS = 5.0
+_READ_SECONDS = 5.0
 _POLL = 0.02
 _DETACHED = """
 import os, sys
@@ -46,9 +46,13 @@ class Client:
         self._state = state
 
     def hello(self) -> dict[str, Any] | None:
-        """Version and process id of the running supervisor; None without one."""
+        """Version, process id and URL of the running supervisor; None without one."""
+        return self.read("hello")
+
+    def read(self, command: str, **fields: Any) -> dict[str, Any] | None:
+        """What the supervisor says about itself; None where none runs, or it just ends."""
         try:
-            return self._ask({"command": "hello"}, _ignore, _HELLO_SECONDS)
+            return self._ask({"command": command, **fields}, _ignore, _READ_SECONDS)
         except (FileNotFoundError, ConnectionError):
             return None
         except TimeoutError:
@@ -80,7 +84,7 @@ class Client:
     def stop(self, *, grace: float = 30.0) -> bool:
         """Stops the supervisor, which finishes what it is doing first. False where none ran."""
         try:
-            self._ask({"command": "stop", "grace": grace}, _ignore, _HELLO_SECONDS)
+            self._ask({"command": "stop", "grace": grace}, _ignore, _READ_SECONDS)
         except (FileNotFoundError, ConnectionError):
             if self._holder() is None:
                 return False

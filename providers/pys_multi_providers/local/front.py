@@ -288,6 +288,10 @@ def _is_loopback(name: str) -> bool:
 
 async def _send(response: Response, request: Request, request_id: str, receive: Receive, send: Send) -> None:
     headers: list[tuple[bytes, bytes]] = []
+    body = response.body
+    status = response.status
+    # A length that the handler named for a body that is here could only be wrong; after HEAD there is none to count.
+    counted = isinstance(body, bytes) and request.method != "HEAD"
     has_length = False
     for name, value in response.headers:
         lower = name.lower()
@@ -297,11 +301,12 @@ async def _send(response: Response, request: Request, request_id: str, receive: 
             continue
         if lower in ("x-request-id", "date"):
             continue  # the front says both
-        has_length = has_length or lower == "content-length"
+        if lower == "content-length":
+            if counted:
+                continue
+            has_length = True
         headers.append((lower.encode("latin-1"), value.encode("latin-1")))
     headers.append((b"x-request-id", request_id.encode()))
-    body = response.body
-    status = response.status
     if isinstance(body, bytes):
         if not has_length and status >= 200 and status not in (204, 304):
             headers.append((b"content-length", str(len(body)).encode()))

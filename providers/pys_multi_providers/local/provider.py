@@ -183,7 +183,6 @@ class LocalProvider:
         """What the supervisor says, or what is known without one."""
         state = _state(deployment)
         releases = state.releases()
-        client = Client(state)
         builds = tuple(dict.fromkeys(build for release in reversed(releases) for build in release["builds"].values()))
         common: dict[str, Any] = {
             "provider": self.name,
@@ -191,7 +190,8 @@ class LocalProvider:
             "stage": deployment.stage,
             "builds": builds,
         }
-        if client.hello() is None:
+        answer = Client(state).read("status")
+        if answer is None:
             if not releases:
                 return Status(state="absent", **common)
             absent = tuple(
@@ -202,7 +202,6 @@ class LocalProvider:
             )
             service = Service.from_json(releases[-1]["manifest"]["model"])
             return Status(state="stopped", functions=absent, queues=_queues(state, service), **common)
-        answer = client.ask("status")
         functions = tuple(_function_status(entry) for entry in answer["functions"])
         well = bool(functions) and all(function.state == "serving" for function in functions)
         return Status(
@@ -223,11 +222,10 @@ class LocalProvider:
         """Counts of the last day, or since a time within it."""
         state = _state(deployment)
         start = since if since is not None else time.time() - RETENTION
-        client = Client(state)
-        if client.hello() is None:
+        answer = Client(state).read("metrics", since=start)
+        if answer is None:
             counts = meter.read(state.metrics, start)
         else:
-            answer = client.ask("metrics", since=start)
             counts = {name: Counts.from_json(entry) for name, entry in answer["functions"].items()}
         functions = tuple(
             _function_metrics(function.name, counts.get(function.name, Counts()), function.concurrency)

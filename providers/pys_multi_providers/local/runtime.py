@@ -132,8 +132,8 @@ class Instance:
             return
         answer["stream"] = True
         if isinstance(content, bytes):
-            if not any(name.lower() == "content-length" for name, _ in response.headers):
-                response.headers.append(("content-length", str(len(content))))
+            others = [pair for pair in response.headers if pair[0].lower() != "content-length"]
+            answer["headers"] = [*others, ("content-length", str(len(content)))]
             chunks = iter((content,))
         else:
             chunks = stream_of(response)
