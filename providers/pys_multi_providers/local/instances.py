@@ -177,6 +177,7 @@ class Instance:
         self.started = time.monotonic()
         self.load = 0
         self.timed_out = False
+        self.was_ready = False
         self.replaced = False
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -233,6 +234,7 @@ class Instance:
             self.kill("the start was cancelled")
             raise
         self.state = "ready"
+        self.was_ready = True
         self.started = time.monotonic()
 
     def _start_failure(self, trace: str = "") -> StartFailed:

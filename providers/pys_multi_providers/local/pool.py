@@ -25,8 +25,11 @@ from pys_multi_providers.local.meter import Meter
 _FAILING = 3
 #: An instance that lived this long ends a row of crashes, in seconds.
 _STABLE = 10.0
+#: Seconds until another one is started: doubles from crash to crash. One that had served is needed sooner than one
+#: that did not even start.
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
+_LONGEST_DELAY_SERVED = 1.0
 #: How often memory is looked at, in seconds.
 _WATCH = 0.25
 #: Methods without effect (RFC 9110, section 9.2.1): a crash before the answer began may be tried again.
@@ -219,8 +222,9 @@ class Pool:
             instance.load += 1
             instance.send(call, self.launch.function.timeout)
             return
-        nobody = not any(instance.state in ("ready", "starting") for instance in self.instances)
-        if self._draining or len(self._waiting) >= self._backlog or (nobody and self.state == "failing"):
+        alive = any(instance.state in ("ready", "starting") for instance in self.instances)
+        hopeless = not alive and self._next_start - time.monotonic() > _LONGEST_DELAY_SERVED
+        if self._draining or hopeless or len(self._waiting) >= self._backlog:
             raise Busy("no instance is free")
         call.timer = asyncio.get_running_loop().call_later(self.launch.function.timeout, self._waited, call)
         self._waiting.append(call)
@@ -291,7 +295,8 @@ class Pool:
     def _delay(self, instance: Instance) -> float:
         if self._crashes <= 1 or instance.timed_out:
             return 0.0
-        delay = min(_FIRST_DELAY * 2.0 ** min(self._crashes - 2, 20), _LONGEST_DELAY)
+        longest = _LONGEST_DELAY_SERVED if instance.was_ready else _LONGEST_DELAY
+        delay = min(_FIRST_DELAY * 2.0 ** min(self._crashes - 2, 20), longest)
         return delay * random.uniform(0.5, 1.0)  # noqa: S311  (spreads restarts, guards nothing)
 
     async def _replace(self, delay: float) -> None:
