@@ -24,6 +24,7 @@ Fields = Sequence[tuple[str, str]]
 #: What a driver may say that it lacks; the tests that need it are skipped with the driver's reason.
 CAPABILITIES = {
     "streaming": "a response arrives while it is produced",
+    "wire": "there is a connection between caller and service",
     "timeouts": "a handler that runs past its function's timeout is ended",
     "isolation": "functions run in processes of their own",
     "logs": "log records can be read back",
@@ -72,9 +73,13 @@ class Reply:
         return document
 
 
+class BrokenOff(Exception):
+    """A response ended before its body did."""
+
+
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A response whose body is still coming."""
+    """A response whose body is still coming; its chunks raise BrokenOff where it does not come to its end."""
 
     status: int
     fields: Fields

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.conformance.driver import Driver
+from tests.conformance.driver import BrokenOff, Driver
 
 
 @pytest.mark.needs("streaming")
@@ -24,6 +24,14 @@ def test_a_stream_arrives_whole(driver: Driver, key: str) -> None:
     reply = driver.request("GET", f"/live/stream/{key}")
     assert reply.header("content-type") == "text/plain; charset=utf-8"
     assert reply.text == "before the gate\nafter the gate\n"
+
+
+@pytest.mark.needs("streaming", "wire")
+def test_a_stream_that_breaks_off_is_seen_to_break_off(driver: Driver) -> None:
+    with driver.stream("GET", "/failures/stream") as response:
+        assert response.status == 200
+        with pytest.raises(BrokenOff):
+            list(response.chunks)
 
 
 def test_a_large_stream_arrives_whole(driver: Driver) -> None:

@@ -166,3 +166,30 @@ def test_the_address_of_the_client_is_known(driver: Driver) -> None:
 
 def test_a_handler_gets_a_request_without_a_body_as_empty(driver: Driver) -> None:
     assert driver.request("POST", "/echo").json()["body"] == ""
+
+
+def test_an_encoded_slash_separates_segments_as_a_plain_one_does(driver: Driver) -> None:
+    assert driver.request("GET", "/paths/rest/a%2Fb").json()["params"] == {"value": ["str", "a/b"]}
+    driver.request("GET", "/paths/str/a%2Fb").problem(404)
+
+
+@pytest.mark.parametrize("target", ["/paths/str/%FF", "/paths/str/%zz", "/echo?q=%FF", "/echo?%=%"])
+def test_bytes_that_are_no_text_are_no_error_of_the_service(driver: Driver, target: str) -> None:
+    assert driver.request("GET", target).status in (200, 400, 404)
+
+
+def test_a_number_that_is_too_long_is_404_in_a_path(driver: Driver) -> None:
+    driver.request("GET", "/paths/int/" + "9" * 5000).problem(404)
+
+
+def test_more_query_parameters_than_anybody_needs_are_400(driver: Driver) -> None:
+    driver.request("GET", "/echo?" + "&".join(["a=1"] * 1500)).problem(400)
+
+
+def test_a_method_that_nobody_knows_is_405(driver: Driver) -> None:
+    driver.request("PROPFIND", "/echo").problem(405)
+
+
+def test_head_of_a_missing_path_is_404_without_a_body(driver: Driver) -> None:
+    reply = driver.request("HEAD", "/no/such/path")
+    assert (reply.status, reply.body) == (404, b"")

@@ -169,3 +169,33 @@ def test_a_cookie_cannot_be_injected(driver: Driver, value: str) -> None:
     reply = driver.request("GET", f"/failures/inject-cookie?value={value}")
     reply.problem(500)
     assert reply.all("set-cookie") == []
+
+
+@pytest.mark.parametrize("kind", ["recursion", "exit"])
+def test_a_handler_that_leaves_in_another_way_is_500_and_takes_nobody_along(driver: Driver, kind: str) -> None:
+    driver.request("GET", f"/failures/{kind}").problem(500)
+    assert driver.request("GET", "/returns/list").status == 200
+
+
+@pytest.mark.parametrize(("kind", "status"), [("no-content", 204), ("not-modified", 304)])
+def test_a_status_that_has_no_body_is_sent_without_one(driver: Driver, kind: str, status: int) -> None:
+    reply = driver.request("GET", f"/failures/{kind}")
+    assert (reply.status, reply.body) == (status, b"")
+
+
+@pytest.mark.needs("wire")
+@pytest.mark.parametrize("declared", [3, 50])
+def test_a_wrong_content_length_breaks_no_connection(driver: Driver, declared: int) -> None:
+    assert driver.request("GET", f"/failures/length/{declared}").body == b"12345"
+
+
+@pytest.mark.needs("wire")
+def test_a_response_cannot_smuggle_another_one(driver: Driver) -> None:
+    reply = driver.request("GET", "/failures/smuggle")
+    assert reply.body == b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+
+
+def test_head_of_a_stream_has_no_body(driver: Driver) -> None:
+    reply = driver.request("HEAD", "/live/large")
+    assert (reply.status, reply.body) == (200, b"")
+    assert reply.header("content-length") in (None, str(64 * 65536))

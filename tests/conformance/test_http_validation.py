@@ -86,6 +86,14 @@ def test_every_bad_query_parameter_is_named(driver: Driver) -> None:
     assert fields_of(problem) == {("query", "name"), ("query", "limit"), ("query", "order"), ("query", "exact")}
 
 
+@pytest.mark.parametrize(
+    "text", ["%EF%BC%91", "1_0", "1.0", "0x1", "", "9" * 5000], ids=["wide", "_", "float", "hex", "empty", "long"]
+)
+def test_only_digits_are_an_integer(driver: Driver, text: str) -> None:
+    problem = driver.request("GET", f"/typed/query?name=n&limit={text}").problem(422)
+    assert fields_of(problem) == {("query", "limit")}
+
+
 def test_a_header_parameter_is_converted(driver: Driver) -> None:
     assert driver.request("GET", "/typed/header", [("X-Count", "7")]).json() == {"count": 7}
 

@@ -27,6 +27,7 @@ ONE_PROCESS = "everything runs in the process of the test"
 class InProcessDriver:
     name: ClassVar[str] = "in-process"
     lacks: ClassVar[Mapping[str, str]] = {
+        "wire": ONE_PROCESS,
         "timeouts": "nobody ends a handler",
         "isolation": ONE_PROCESS,
         "logs": "pytest has the records",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from unittest import mock
 from urllib.parse import urlsplit
 
-from tests.conformance.driver import Fields, Ran, Reply, Settings, Streamed
+from tests.conformance.driver import BrokenOff, Fields, Ran, Reply, Settings, Streamed
 
 from pys_multi.http import MAX_BODY_BYTES
 from pys_multi_providers.local.definitions import queue_of
@@ -69,8 +69,7 @@ class LocalDriver:
     @contextmanager
     def stream(self, method: str, target: str, fields: Fields = ()) -> Iterator[Streamed]:
         with self._exchange(method, target, fields) as response:
-            chunks = iter(lambda: response.read1(65536), b"")
-            yield Streamed(response.status, response.getheaders(), chunks)
+            yield Streamed(response.status, response.getheaders(), _chunks(response))
 
     @contextmanager
     def _exchange(
@@ -120,6 +119,14 @@ class LocalDriver:
 
     def wait(self) -> None:
         time.sleep(0.02)
+
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        while chunk := response.read1(65536):
+            yield chunk
+    except (http.client.HTTPException, OSError) as error:
+        raise BrokenOff from error
 
 
 def _inline(values: Mapping[str, str]) -> str:

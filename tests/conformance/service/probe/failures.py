@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
 
 from pys_multi import HTTPError, Request, Response, Router
 
@@ -55,3 +57,45 @@ def logs(word: str) -> dict[str, str]:
 def prints(word: str) -> dict[str, str]:
     print(f"printed {word}")
     return {"printed": word}
+
+
+# ---- what a response must not be able to do to its connection
+
+
+@router.get("/length/{declared:int}")
+def wrong_length(declared: int) -> Response:
+    return Response(b"12345", headers={"content-length": str(declared)})
+
+
+@router.get("/smuggle")
+def smuggle() -> Response:
+    return Response(b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", headers={"transfer-encoding": "chunked"})
+
+
+@router.get("/no-content")
+def no_content_with_a_body() -> Response:
+    return Response("there is none", status=204)
+
+
+@router.get("/not-modified")
+def not_modified_with_a_body() -> Response:
+    return Response("there is none", status=304)
+
+
+@router.get("/recursion")
+def recursion() -> None:
+    recursion()
+
+
+@router.get("/exit")
+def leaves() -> None:
+    sys.exit(3)
+
+
+@router.get("/stream")
+def breaks_off() -> Response:
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        raise RuntimeError("internal-stream")
+
+    return Response.stream(chunks())
