@@ -66,11 +66,19 @@ def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
     except RuntimeError:
         coroutine.close()
         raise
-    future = asyncio.run_coroutine_threadsafe(coroutine, host.loop)
+    future = asyncio.run_coroutine_threadsafe(_contained(coroutine), host.loop)
     try:
         return future.result(timeout)
     finally:
         future.cancel()  # does nothing to one that is done
+
+
+async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Keeps ``sys.exit()`` from ending the loop, and with it whatever else runs there."""
+    try:
+        return await coroutine
+    except SystemExit as error:
+        raise RuntimeError(f"async code called sys.exit({error.code!r})") from error
 
 
 def iterate(source: AsyncIterable[T]) -> Iterator[T]:

@@ -66,7 +66,7 @@ class Runner:
                 self._each_alone(messages, error)
         return [self._failure(message) for message in messages if message.error is not None]
 
-    def _each_alone(self, messages: list[Message], error: Exception) -> None:
+    def _each_alone(self, messages: list[Message], error: BaseException) -> None:
         """Nobody knows which message it was: each is run alone, except for those that are known to have failed."""
         rest = [message for message in messages if message.error is None]
         if len(messages) == 1:
@@ -86,10 +86,10 @@ class Runner:
         if error is not None:
             message.error = error
 
-    def _run(self, value: Any) -> Exception | None:
+    def _run(self, value: Any) -> BaseException | None:
         try:
             self.event(value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return error
         return None
 

@@ -152,7 +152,7 @@ class Runtime:
             from pys_multi.bodies import finished
 
             return finished(request, response)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return self._failed(request, error)
         finally:
             _current.reset(token)
@@ -174,7 +174,7 @@ class Runtime:
             from pys_multi.bodies import finished
 
             return finished(request, response)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return self._failed(request, error)
         finally:
             _current.reset(token)
@@ -266,7 +266,7 @@ class Runtime:
         cors = self._cors_of(found[0].function if found is not None and found[0] is not None else None)
         return cors.preflight(request) if cors is not None else None
 
-    def _failed(self, request: Request, error: Exception, cors: CORS | None = None) -> Response:
+    def _failed(self, request: Request, error: BaseException, cors: CORS | None = None) -> Response:
         """The response to what was raised; the log has the rest."""
         response = None
         if isinstance(error, HTTPError | InvalidInput):
@@ -283,6 +283,17 @@ class Runtime:
         from pys_multi.bodies import finished
 
         return finished(request, response)
+
+    def refuse(self, request: Request, error: Exception, *, cause: BaseException | None = None) -> Response:
+        """The response to what went wrong with a request outside of :meth:`http`: a stream that broke before any of it
+        was sent, more than the provider carries, no time left. cause: what the log shows."""
+        token = _current.set(request.context)
+        try:
+            if cause is not None:
+                self._log(f"{request.method} {request.path} failed", cause)
+            return self._failed(request, error)
+        finally:
+            _current.reset(token)
 
     # ---- events
 
@@ -308,6 +319,9 @@ class Runtime:
         except Exception as error:
             self._log(f"{trigger} failed", error)
             raise
+        except SystemExit as error:
+            self._log(f"{trigger} failed", error)
+            raise RuntimeError(f"the handler called sys.exit({error.code!r})") from error
         finally:
             _current.reset(token)
 
@@ -333,6 +347,14 @@ class Runtime:
                         failed = failed or error
         if failed is not None:
             raise failed
+
+    def kind_of(self, trigger: str) -> str:
+        """`consume`, `subscribe`, `schedule` or `object`. Raises LookupError for a trigger that is not here."""
+        for owner in self._functions:
+            for reaction in owner.reactions:
+                if reaction.id == trigger:
+                    return reaction.kind
+        raise LookupError(f"no trigger {trigger!r} is here")
 
     def _runner(self, trigger: str, kinds: tuple[str, ...]) -> Runner:
         runner = self._runners.get(trigger)

@@ -292,7 +292,6 @@ async def _send(response: Response, request: Request, request_id: str, receive: 
     status = response.status
     # A length that the handler named for a body that is here could only be wrong; after HEAD there is none to count.
     counted = isinstance(body, bytes) and request.method != "HEAD"
-    has_length = False
     for name, value in response.headers:
         lower = name.lower()
         if lower in _HOP_BY_HOP:
@@ -301,14 +300,12 @@ async def _send(response: Response, request: Request, request_id: str, receive: 
             continue
         if lower in ("x-request-id", "date"):
             continue  # the front says both
-        if lower == "content-length":
-            if counted:
-                continue
-            has_length = True
+        if counted and lower == "content-length":
+            continue
         headers.append((lower.encode("latin-1"), value.encode("latin-1")))
     headers.append((b"x-request-id", request_id.encode()))
     if isinstance(body, bytes):
-        if not has_length and status >= 200 and status not in (204, 304):
+        if counted and status >= 200 and status not in (204, 304):
             headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
