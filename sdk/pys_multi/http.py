@@ -297,6 +297,8 @@ def check_header(name: str, value: str) -> None:
     if name not in _checked_names:
         if not isinstance(name, str) or not name or not TOKEN.issuperset(name):
             raise ValueError(f"{name!r} is not a header name")
+        if name.lower() == "transfer-encoding":
+            raise ValueError("how a body is cut up for the wire is up to the server: leave transfer-encoding out")
         if len(_checked_names) < 1000:
             _checked_names.add(name)
     if not isinstance(value, str):

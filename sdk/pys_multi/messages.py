@@ -184,8 +184,8 @@ class Event:
 
 def encode_payload(value: object) -> bytes:
     """What ``queue.send`` and ``topic.publish`` put on the wire: bytes as they are, str as UTF-8, else JSON."""
-    if isinstance(value, bytes):
-        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
     if isinstance(value, str):
         return value.encode()
     from pys_multi.encoding import to_json_bytes

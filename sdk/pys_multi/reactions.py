@@ -58,8 +58,7 @@ class Runner:
     def messages(self, messages: list[Message]) -> list[Failure]:
         """Hands messages over, together or one by one as the handler takes them. Never raises an Exception."""
         if not self.takes_batch:
-            for message in messages:
-                self._one(message, message)
+            self._in_turn(messages, batch=False)
         else:
             error = self._run(messages)
             if error is not None:
@@ -74,17 +73,17 @@ class Runner:
                 message.error = error
             return
         self._log(f"{self.reaction.id} failed with a batch; its messages are run one by one", error)
-        context = current_context()
-        for message in rest:
-            if context is not None and context.remaining() <= 0:
-                message.error = error
-            else:
-                self._one(message, [message])
+        self._in_turn(rest, batch=True)
 
-    def _one(self, message: Message, value: Message | list[Message]) -> None:
-        error = self._run(value)
-        if error is not None:
-            message.error = error
+    def _in_turn(self, messages: list[Message], *, batch: bool) -> None:
+        context = current_context()
+        for message in messages:
+            if context is not None and context.remaining() <= 0:
+                message.fail("the deadline left no time for it")
+                continue
+            error = self._run([message] if batch else message)
+            if error is not None:
+                message.error = error
 
     def _run(self, value: Any) -> BaseException | None:
         try:

@@ -155,6 +155,11 @@ def test_header_names_are_tokens(name: str) -> None:
         Response(headers={name: "x"})
 
 
+def test_the_framing_of_a_body_is_not_up_to_a_handler() -> None:
+    with pytest.raises(ValueError, match="leave transfer-encoding out"):
+        Response(headers={"Transfer-Encoding": "chunked"})
+
+
 @pytest.mark.parametrize("value", [5, None, b"x"])
 def test_header_values_are_text(value: Any) -> None:
     with pytest.raises(ValueError, match="text"):

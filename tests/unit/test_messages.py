@@ -27,7 +27,7 @@ def test_a_value_comes_back_as_it_was_sent(value: Any) -> None:
 
 @given(st.binary())
 def test_bytes_are_sent_as_they_are(value: bytes) -> None:
-    assert Message.of(value).body == value
+    assert Message.of(value).body == Message.of(bytearray(value)).body == Message.of(memoryview(value)).body == value
 
 
 @given(TEXT)

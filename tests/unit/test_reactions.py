@@ -244,6 +244,12 @@ def test_what_the_deadline_leaves_no_time_for_is_delivered_again() -> None:
     assert consume(handle, batch=10)(b"a", b"b", deadline=time.time() - 1) == ["0", "1"]
     assert runs == [2]
 
+    def handle_one(message: Message) -> None:
+        runs.append(0)
+
+    assert consume(handle_one)(b"a", b"b", deadline=time.time() - 1) == ["0", "1"]
+    assert runs == [2]
+
 
 @given(
     st.lists(st.sampled_from(["ok", "fail", "mark", "with"]), min_size=1, max_size=8),
