@@ -13,7 +13,7 @@ from pys_multi.messages import current_context, encode_payload
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from pys_multi.app import App
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
         def bucket_presign(self, bucket: str, key: str, method: str, expires: int) -> str: ...
 
-        def table_get(self, table: str, key: Key) -> dict[str, object] | None: ...
+        def table_get(self, table: str, key: Key) -> dict[str, Any] | None: ...
 
-        def table_put(self, table: str, item: dict[str, object], condition: Condition) -> None: ...
+        def table_put(self, table: str, item: dict[str, Any], condition: Condition) -> None: ...
 
         def table_delete(self, table: str, key: Key, condition: Condition) -> None: ...
 
@@ -52,11 +52,11 @@ if TYPE_CHECKING:
             add: Mapping[str, float],
             remove: Iterable[str],
             condition: Condition,
-        ) -> dict[str, object]: ...
+        ) -> dict[str, Any]: ...
 
         def table_query(
             self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
-        ) -> Iterator[dict[str, object]]: ...
+        ) -> Iterator[dict[str, Any]]: ...
 
         def secret_value(self, secret: str) -> str: ...
 
@@ -339,7 +339,7 @@ class Table(Resource):
         """The grant of put, delete and update."""
         return Grant(self, ("put", "delete", "update"))
 
-    def get(self, key: object, sort: object = None) -> dict[str, object] | None:
+    def get(self, key: object, sort: object = None) -> dict[str, Any] | None:
         """The item, or None. Raises GrantError, ResourceError."""
         return self._backend("get").table_get(self.name, self._key(key, sort))
 
@@ -372,7 +372,7 @@ class Table(Resource):
         add: Mapping[str, float] | None = None,
         remove: Iterable[str] = (),
         condition: Condition | None = None,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Changes attributes of one item in one step and returns the item; creates it where there is none.
 
         set: new values. add: numbers to add (an absent attribute counts as 0). remove: attributes to drop.
@@ -403,7 +403,7 @@ class Table(Resource):
         prefix: str | None = None,
         limit: int | None = None,
         reverse: bool = False,
-    ) -> Iterator[dict[str, object]]:
+    ) -> Iterator[dict[str, Any]]:
         """The items of one key in the order of the sort key, or every item when no key is given.
 
         prefix: of the sort key. limit: how many at most. reverse: descending. Raises GrantError, ResourceError.

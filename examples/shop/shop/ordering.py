@@ -39,13 +39,13 @@ def place_order(order: NewOrder, request: Request) -> Order:
 
 
 @router.get("/")
-def my_orders(request: Request, limit: int = 10) -> list[dict[str, object]]:
+def my_orders(request: Request, limit: int = 10) -> list[dict[str, Any]]:
     """The latest orders of whoever asks."""
     return list(orders.query(customer_of(request), reverse=True, limit=limit))
 
 
 @router.get("/{id}")
-def read_order(id: str, request: Request) -> dict[str, object]:
+def read_order(id: str, request: Request) -> dict[str, Any]:
     order = orders.get(customer_of(request), id)
     if order is None:
         # Somebody else's order is none for this customer.
@@ -57,5 +57,4 @@ def _price(line: Line) -> int:
     article = stock.get(line.sku)
     if article is None:
         raise HTTPError(409, f"there is no article {line.sku}", sku=line.sku)
-    price: Any = article["price"]
-    return int(price)
+    return int(article["price"])

@@ -54,7 +54,7 @@ def forget(event: Event) -> None:
 def reprice() -> None:
     """Articles that nobody can buy for now wait for the next delivery under a tag of their own."""
     for item in stock.query():
-        tags: Any = item.get("tags", [])
+        tags = item.get("tags", [])
         sold_out = item["available"] == 0
         if sold_out != ("sold-out" in tags):
             changed = [*tags, "sold-out"] if sold_out else [tag for tag in tags if tag != "sold-out"]
@@ -65,6 +65,6 @@ def reprice() -> None:
 def report(event: Event) -> None:
     """Counts the stock on every working day, before the shop opens."""
     day = datetime.fromtimestamp(event.time, UTC).date()
-    pieces = sum(int(item["available"]) for item in stock.query())  # type: ignore[call-overload]
+    pieces = sum(int(item["available"]) for item in stock.query())
     receipts.put(f"reports/{day}.csv", f"day,pieces\n{day},{pieces}\n")
     log.info("reported %d pieces", pieces)
