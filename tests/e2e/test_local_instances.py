@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from tests.support.local_stage import Answer, Stage, has_ended, stage_in, wait_for
 
+from pys_multi_providers.local.provider import find_python
+from pys_multi_tools.errors import ProviderError
+
 APP = """
 import os, sys, time
 from pathlib import Path
@@ -249,3 +252,53 @@ def test_instances_end_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         os.kill(stage.supervisor, signal.SIGKILL)
         assert busy.exception() is not None
         wait_for(lambda: has_ended(pid))
+
+
+def test_a_function_that_no_longer_starts_says_why_and_comes_back(tmp_path: Path) -> None:
+    code = """
+import os
+from pathlib import Path
+from pys_multi import App
+
+app = App("shop", public=True)
+if Path(os.environ["MARK"], "down").exists():
+    raise RuntimeError("the database is down")
+
+@app.get("/pid")
+def pid() -> dict:
+    return {"pid": os.getpid()}
+"""
+    with stage_in(tmp_path) as stage:
+        stage.environment = {"MARK": str(tmp_path)}
+        stage.deploy(code)
+        (tmp_path / "down").touch()
+        os.kill(stage.get("/pid").json()["pid"], signal.SIGKILL)
+        # The stage's own placement imports the module too, and must not: the state is read without it.
+        status = wait_for(lambda: (answer := stage.get("/.pys-multi/health")).status == 503 and answer)
+        assert status.json()["functions"]["main"]["status"] in ("starting", "failing")
+        wait_for(lambda: stage.get("/.pys-multi/health").json()["functions"]["main"]["status"] == "failing")
+        (tmp_path / "down").unlink()
+        assert "the database is down" in stage.wait_log("Traceback").message
+        wait_for(lambda: stage.get("/pid").status == 200)
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.14"])
+def test_instances_run_on_the_python_of_the_settings(tmp_path: Path, version: str) -> None:
+    try:
+        find_python(version)
+    except ProviderError:
+        pytest.skip(f"this machine has no Python {version}")
+    code = """
+import sys
+from pys_multi import App
+
+app = App("shop", public=True)
+
+@app.get("/python")
+def python() -> dict:
+    return {"version": list(sys.version_info[:2]), "prefix": sys.prefix == sys.base_prefix}
+"""
+    with stage_in(tmp_path) as stage:
+        stage.python = version
+        stage.deploy(code)
+        assert stage.get("/python").json() == {"version": [int(part) for part in version.split(".")], "prefix": True}

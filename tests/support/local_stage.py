@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -67,6 +68,7 @@ class Stage:
         self.secrets: dict[str, str] = {}
         self.environment: dict[str, str] = {}
         self.progress: list[Progress] = []
+        self.python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         self.distributions: tuple[str, ...] = ()
         self.outputs: Outputs | None = None
         (root / "project").mkdir()
@@ -81,7 +83,7 @@ class Stage:
         for table, values in (("secrets", self.secrets), ("environment", self.environment)):
             lines += [f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
         (self.root / "project" / "pys-multi.toml").write_text("\n".join(lines), encoding="utf-8")
-        loaded = pipeline.load(self.root / "project", "test", env={}, flags={"app": "app:app"})
+        loaded = pipeline.load(self.root / "project", "test", env={}, flags={"app": "app:app", "python": self.python})
         return pipeline.place(loaded, ["local"])[0]
 
     def plan(self) -> Plan:

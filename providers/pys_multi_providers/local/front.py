@@ -143,8 +143,7 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the front serves HTTP, not {scope['type']}")
-        request, trace_parent = _request(scope)
-        context = request.context = Context(os.urandom(16).hex(), trace_parent=trace_parent)
+        request, context = _request(scope)
         refused = await self._read_body(scope, request, receive)
         response = refused or await self._answer(request)
         await _send(response, request, context.request_id, receive, send)
@@ -234,7 +233,8 @@ class Front:
         return {entry[0].function for entry in found if entry is not None}
 
 
-def _request(scope: Scope) -> tuple[Request, str]:
+def _request(scope: Scope) -> tuple[Request, Context]:
+    random = os.urandom(40).hex()  # asked for once: each call goes to the kernel
     headers: Headers = []
     dropped: frozenset[str] | set[str] = _DROPPED
     trace_parent = ""
@@ -253,9 +253,10 @@ def _request(scope: Scope) -> tuple[Request, str]:
         headers.append((name, value))
     if not _TRACE_PARENT.fullmatch(trace_parent):
         # Sampling is left to whoever records traces: the flag says "not recorded" (section 3.2.2.5).
-        trace_parent = f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
+        trace_parent = f"00-{random[32:64]}-{random[64:]}-00"
         headers = [pair for pair in headers if pair[0] != "traceparent"]
     client = scope.get("client")
+    context = Context(random[:32], trace_parent=trace_parent)
     request = Request(
         scope["method"],
         scope["path"] or "/",
@@ -263,8 +264,9 @@ def _request(scope: Scope) -> tuple[Request, str]:
         headers=headers,
         client=client[0] if client else "",
         scheme=scope.get("scheme", "http"),
+        context=context,
     )
-    return request, trace_parent
+    return request, context
 
 
 def _name_of(host: str) -> str:
