@@ -421,7 +421,7 @@ def test_decorators_keep_the_types_of_handlers(tmp_path: Path) -> None:
             assert_type(tick(Event("schedule")), float)
             assert_type(ship([Message.of({"a": 1}, id="1")]), None)
             assert_type(orders.send({"a": 1}), str)
-            assert_type(stock.get("a"), dict[str, object] | None)
+            assert_type(stock.get("a"), dict[str, Any] | None)
             assert_type(current_context(), Context | None)
             raise HTTPError(404, "no such order")
             """
