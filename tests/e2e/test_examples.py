@@ -94,7 +94,7 @@ def test_the_shop_sells_when_it_is_deployed(example: Example) -> None:
     example.call("/stock/apple", article, "PUT", x_api_key=SECRETS["SHOP_ADMIN_KEY"])
     assert example.call("/stock/apple") == {**article, "tags": []}
     token = example.python("-m", "shop.sign_in", "ada").stdout.strip()
-    order = example.call("/orders/", {"lines": [{"sku": "apple", "count": 3}]}, authorization=f"Bearer {token}")
+    order = example.call("/orders", {"lines": [{"sku": "apple", "count": 3}]}, authorization=f"Bearer {token}")
     assert isinstance(order, dict)
 
     def shipped() -> bool:

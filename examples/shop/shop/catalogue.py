@@ -15,7 +15,7 @@ from shop.resources import stock
 router = Router("/stock")
 
 
-@router.get("/", public=True)
+@router.get("", public=True)
 def list_articles(tag: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> list[dict[str, Any]]:
     """Articles, those with a tag where one is given."""
     found: list[dict[str, Any]] = []

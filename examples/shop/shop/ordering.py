@@ -16,7 +16,7 @@ router = Router("/orders", auth=customers)
 log = logging.getLogger("shop")
 
 
-@router.post("/", status=201)
+@router.post("", status=201)
 def place_order(order: NewOrder, request: Request) -> Order:
     """Takes the articles from the stock and hands the order to the worker."""
     customer = customer_of(request)
@@ -38,7 +38,7 @@ def place_order(order: NewOrder, request: Request) -> Order:
     return made
 
 
-@router.get("/")
+@router.get("")
 def my_orders(request: Request, limit: int = 10) -> list[dict[str, Any]]:
     """The latest orders of whoever asks."""
     return list(orders.query(customer_of(request), reverse=True, limit=limit))

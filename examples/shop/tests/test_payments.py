@@ -9,7 +9,7 @@ from pys_multi_tools.testing import Client
 
 @pytest.fixture
 def order(stocked: Client) -> str:
-    return str(stocked.post("/orders/", json={"lines": [{"sku": "apple"}]}, headers=as_customer()).json()["id"])
+    return str(stocked.post("/orders", json={"lines": [{"sku": "apple"}]}, headers=as_customer()).json()["id"])
 
 
 def pay(client: Client, order: str, amount: int = 50, id: str = "p-1") -> int:
