@@ -126,7 +126,7 @@ class AsgiHost:
         scope = _scope(request)
         if self._lifespan.state is not None:
             scope["state"] = self._lifespan.state.copy()
-        task = asyncio.ensure_future(self._application(scope, exchange.receive, exchange.send))
+        task = asyncio.create_task(_call(self._application, scope, exchange.receive, exchange.send))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(exchange.end)
@@ -260,7 +260,7 @@ class _Lifespan:
         state: dict[str, Any] = {}
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
         self._inbox.put_nowait({"type": "lifespan.startup"})
-        self._task = asyncio.ensure_future(self._application(scope, self._inbox.get, self._send))
+        self._task = asyncio.create_task(_call(self._application, scope, self._inbox.get, self._send))
         self._task.add_done_callback(self._end)
         failure = await self._outcome.get()
         if failure is not None:
@@ -295,6 +295,16 @@ class _Lifespan:
         elif error is not None and not self._answered:
             # To raise is how an application says that it has no lifespan (ASGI, "Lifespan Protocol").
             _log(f"the application has no lifespan: {error}", level=20)
+
+
+async def _call(application: Application, *arguments: Any) -> None:
+    """One call of the application, whatever awaitable it returns; `sys.exit()` in it ends nothing but itself."""
+    from pys_multi.loop import contained
+
+    async def call() -> None:
+        await application(*arguments)
+
+    await contained(call())
 
 
 def _scope(request: Request) -> dict[str, Any]:

@@ -66,14 +66,14 @@ def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
     except RuntimeError:
         coroutine.close()
         raise
-    future = asyncio.run_coroutine_threadsafe(_contained(coroutine), host.loop)
+    future = asyncio.run_coroutine_threadsafe(contained(coroutine), host.loop)
     try:
         return future.result(timeout)
     finally:
         future.cancel()  # does nothing to one that is done
 
 
-async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
+async def contained(coroutine: Coroutine[Any, Any, T]) -> T:
     """Keeps ``sys.exit()`` from ending the loop, and with it whatever else runs there."""
     try:
         return await coroutine
@@ -97,7 +97,7 @@ def iterate(source: AsyncIterable[T]) -> Iterator[T]:
         tasks: list[asyncio.Task[None]] = []
 
         def start() -> None:
-            tasks.append(loop.create_task(_walk(source, asked, results)))
+            tasks.append(loop.create_task(contained(_walk(source, asked, results))))
             tasks[0].add_done_callback(results.put)
 
         loop.call_soon_threadsafe(start, context=context)

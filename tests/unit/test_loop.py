@@ -193,6 +193,21 @@ def test_closing_the_iterator_cleans_the_source_up_before_it_returns() -> None:
     assert events == ["cleaned"]
 
 
+def test_exit_in_async_code_does_not_end_the_loop() -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    async def produce() -> AsyncIterator[int]:
+        yield 1
+        sys.exit(3)
+
+    with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
+        loop.run(leave(), timeout=20)
+    with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
+        list(loop.iterate(produce()))
+    assert loop.run(_double(2), timeout=20) == 4
+
+
 def test_a_source_that_is_no_generator_is_iterated_too() -> None:
     class Source:
         def __init__(self) -> None:

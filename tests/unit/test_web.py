@@ -502,6 +502,10 @@ async def _bad_header(send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+async def _exits(send: Any) -> None:
+    sys.exit(3)
+
+
 @pytest.mark.parametrize(
     ("behaviour", "error", "text"),
     [
@@ -513,6 +517,7 @@ async def _bad_header(send: Any) -> None:
         (_body_first, RuntimeError, "before it started"),
         (_unknown, RuntimeError, "pathsend"),
         (_bad_header, ValueError, "header 'x'"),
+        (_exits, RuntimeError, "sys.exit"),
     ],
 )
 @every_call
