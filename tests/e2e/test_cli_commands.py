@@ -277,6 +277,36 @@ def test_destroy_asks_and_nobody_to_ask_is_an_error(run: Run, root: Path) -> Non
     assert not (root.parent / "paper" / "dev").exists()
 
 
+def test_deploy_verifies_what_serves_and_says_where(run: Run, root: Path) -> None:
+    first = run("deploy")
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"shop serves on paper, stage dev, build [0-9a-f]{16}\n", first.stderr)
+    assert "url     http://paper.invalid\n" in first.stdout
+    [outputs] = document(run("deploy", "--stage", "prod", "--json"))["outputs"]
+    assert (outputs["stage"], list(outputs["build_ids"])) == ("prod", ["api"])
+    (root / "app.py").write_text(APP + "\nMORE = 1\n")
+    assert run("deploy").returncode == 0
+    assert "stage dev, build " + outputs["build_ids"]["api"] in run("rollback").stderr
+    with (root / "pys-multi.toml").open("a") as file:
+        file.write("forgets = true\n")
+    wrong = run("deploy")
+    assert wrong.returncode == 1
+    assert "the new build is not serving: api serves 0000000000000000" in wrong.stderr
+
+
+def test_deploy_asks_before_something_is_deleted(run: Run, root: Path) -> None:
+    (root / "app.py").write_text(APP + "\napp.function('old').every('1 hour')(lambda: None)\n")
+    assert run("deploy").returncode == 0
+    (root / "app.py").write_text(APP)
+    refused = run("deploy")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "- delete function old  (not defined any more)" in refused.stderr
+    assert "--yes" in refused.stderr
+    assert "delete function old" in run("plan").stdout
+    assert run("deploy", "--yes").returncode == 0
+    assert run("plan", "--detailed-exitcode").returncode == 0
+
+
 def test_rollback_says_why_it_cannot(run: Run, root: Path) -> None:
     deploy_paper(root)
     result = run("rollback")
