@@ -41,7 +41,8 @@ def problems(app: App, settings: str = "", tmp_path: Path | None = None) -> list
     folder = tmp_path or Path(__file__).parent
     if tmp_path is not None:
         (tmp_path / "pys-multi.toml").write_text(settings)
-    project = Project.load(folder, env={})
+    # The interpreter that runs the test is no part of it.
+    project = Project.load(folder, env={} if "python" in settings else {"PYS_MULTI_PYTHON": "3.13"})
     deployment = Deployment(service=app.service(), stage="dev", project=project, app="x:app", settings=_Options())
     provider: Any = _Cloud()
     return check(app, deployment, provider, ["small", "local"])
