@@ -192,6 +192,9 @@ def test_a_wrong_content_length_breaks_no_connection(driver: Driver, declared: i
 @pytest.mark.needs("wire")
 def test_a_response_cannot_smuggle_another_one(driver: Driver) -> None:
     reply = driver.request("GET", "/failures/smuggle")
+    if reply.status != 200:  # a field that only a connection may set is refused, or is left out
+        reply.problem(500)
+        return
     assert reply.body == b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
 
 
