@@ -31,8 +31,9 @@ def settings_schema() -> dict[str, Any]:
     for name, entry in provider.installed().items():
         if entry.dist is None or entry.dist.name != DISTRIBUTION:
             continue
-        table = provider.load(name).settings_model.model_json_schema()
-        definitions.update(table.pop("$defs", {}))
+        template = f"#/$defs/{name}.{{model}}"  # two providers may name a model alike
+        table = provider.load(name).settings_model.model_json_schema(ref_template=template)
+        definitions.update({f"{name}.{model}": schema for model, schema in table.pop("$defs", {}).items()})
         properties[name] = {"$ref": f"#/$defs/{name}"}
         definitions[name] = table
     stage = {key: value for key, value in properties.items() if key != "stage"}
