@@ -10,7 +10,7 @@ from pys_multi.triggers import Triggers, check_number, check_prefix, place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from pys_multi.cors import CORS
@@ -241,22 +241,31 @@ class Function(Triggers):
         path = check_prefix("" if path == "/" else path)
         if path and ("{" in path or "}" in path or path.startswith(OWN_PATHS)):
             raise DefinitionError(f"{where}: a mount path is plain text and not below {OWN_PATHS}, not {path!r}")
-        for mount in self.app._mounts():
-            if mount.path == path:
-                raise DefinitionError(f"{where}: {path or '/'!r} is mounted already by {mount.function.name!r}")
+        known = self.app._mounts.get(path)
+        if known is not None:
+            raise DefinitionError(f"{where}: {path or '/'!r} is mounted already by {known.function.name!r}")
         try:
             template = Template(path + "/{path:path}")
         except DefinitionError as error:
             raise DefinitionError(f"{where}: {error}") from None
         public, auth = self._access(where, public, auth)
         self._add_uses(where, getattr(auth, "secrets", ()))
-        self.mounts.append(Mount(self, interface, application, path, template, public, auth))
+        mount = self.app._mounts[path] = Mount(self, interface, application, path, template, public, auth)
+        self.mounts.append(mount)
 
     def _add_reaction(
         self, kind: str, settings: Mapping[str, Any], handler: Callable[..., Any], uses: Iterable[object]
     ) -> None:
         self._add_uses(place_of(handler), uses)
-        self.reactions.append(Reaction(self, kind, handler, settings))
+        reaction = Reaction(self, kind, handler, settings)
+        if kind == "consume":
+            known = self.app._consumers.setdefault(settings["queue"], reaction)
+            if known is not reaction:
+                raise DefinitionError(
+                    f"{place_of(handler)}: queue {settings['queue']!r} has a consumer already, {known.id!r}: a message "
+                    "goes to one consumer; use a topic where several want it"
+                )
+        self.reactions.append(reaction)
 
     def trigger_id(self, handler: object, kind: str) -> str:
         """An id for one more trigger of this function: its handler's name, numbered where it repeats."""
@@ -308,7 +317,10 @@ class App(Triggers):
         self.connect: Callable[[], Backend] | None = None
         self.running_function = ""
         self._connecting = allocate_lock()
+        #: What there can be only one of: a route's method and shape, a mount's path, a queue's consumer.
         self._shapes: dict[tuple[str, str], Endpoint] = {}
+        self._mounts: dict[str, Mount] = {}
+        self._consumers: dict[str, Reaction] = {}
         self._grants: dict[str, frozenset[tuple[str, str]]] = {}
 
     # ---- functions
@@ -360,12 +372,6 @@ class App(Triggers):
 
     def _add_route(self, method: str, path: str, handler: Callable[..., Any], options: RouteOptions) -> None:
         self._function()._add_route(method, path, handler, options)
-
-    def _mounts(self) -> Iterator[Mount]:
-        return (mount for function in self.functions.values() for mount in function.mounts)
-
-    def _reactions(self) -> Iterator[Reaction]:
-        return (reaction for function in self.functions.values() for reaction in function.reactions)
 
     def middleware(self, middleware: AnyMiddleware) -> AnyMiddleware:
         """Puts ``middleware(request_or_event, call_next)`` around every handler of every function."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pys_multi.errors import PysMultiError
@@ -276,10 +277,15 @@ def _from_json(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _object(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise ModelError(f"{where}: an object is expected, not {type(value).__name__}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     names = {f.name for f in fields(kind)}
     for key in value:
         if key not in names:

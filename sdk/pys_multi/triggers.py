@@ -226,16 +226,9 @@ class Triggers(Routes):
         a handler of a list fails those it marks (``with message:`` or ``message.fail()``), and where it raises
         otherwise, each message it did not mark is run alone, so that only the guilty fail. Raises DefinitionError.
         """
-        function = self._function()
         self._check_own("consume", "queue", queue)
         check_number("consume: batch", batch, int, 1, 10_000)
         check_number("consume: window", window, float, 0, 300)
-        for other in function.app._reactions():
-            if other.kind == "consume" and other.settings["queue"] == queue.name:
-                raise DefinitionError(
-                    f"queue {queue.name!r} has a consumer already, {other.id!r}: a message goes to one consumer; "
-                    "use a topic where several want it"
-                )
         return self._react("consume", {"queue": queue.name, "batch": batch, "window": float(window)}, uses)
 
     def subscribe(self, topic: Topic, *, retries: int = 3, uses: Iterable[object] = ()) -> Callable[[Handler], Handler]:

@@ -174,7 +174,7 @@ def test_a_queue_has_one_consumer() -> None:
     orders = app.queue("orders")
     app.consume(orders)(handler)
     with pytest.raises(DefinitionError, match="has a consumer already, 'main:handler'"):
-        app.function("two").consume(orders)
+        app.function("two").consume(orders)(handler)
 
 
 # ---- who may call
