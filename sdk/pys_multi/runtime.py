@@ -350,13 +350,9 @@ class Runtime:
 
     def kind_of(self, trigger: str) -> str:
         """`consume`, `subscribe`, `schedule` or `object`. Raises LookupError for a trigger that is not here."""
-        for owner in self._functions:
-            for reaction in owner.reactions:
-                if reaction.id == trigger:
-                    return reaction.kind
-        raise LookupError(f"no trigger {trigger!r} is here")
+        return self._runner(trigger).reaction.kind
 
-    def _runner(self, trigger: str, kinds: tuple[str, ...]) -> Runner:
+    def _runner(self, trigger: str, kinds: tuple[str, ...] = ()) -> Runner:
         runner = self._runners.get(trigger)
         if runner is None:
             from pys_multi.reactions import Runner
@@ -367,8 +363,9 @@ class Runtime:
                 raise LookupError(f"no trigger {trigger!r} is here; there is {', '.join(here) or 'none'}")
             middlewares = (*self.app.middlewares, *reaction.function.middlewares)
             runner = self._runners[trigger] = Runner(reaction, middlewares, self._log)
-        if runner.reaction.kind not in kinds:
-            raise LookupError(f"trigger {trigger!r} is a {runner.reaction.kind}, not one of {', '.join(kinds)}")
+        kind = runner.reaction.kind
+        if kinds and kind not in kinds:
+            raise LookupError(f"trigger {trigger!r} is of kind {kind}, not {' or '.join(kinds)}")
         return runner
 
     def _event_context(self, runner: Runner, context: Context | None) -> Context:

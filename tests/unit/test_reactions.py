@@ -391,5 +391,6 @@ def test_a_trigger_that_is_not_here_is_told() -> None:
     runtime = Runtime(app, "one", logs=False)
     with pytest.raises(LookupError, match="no trigger 'two:consume' is here; there is one:schedule"):
         runtime.messages("two:consume", [])
-    with pytest.raises(LookupError, match="is a schedule"):
+    with pytest.raises(LookupError, match="of kind schedule, not consume or subscribe"):
         runtime.messages("one:schedule", [])
+    assert runtime.kind_of("one:schedule") == "schedule"
