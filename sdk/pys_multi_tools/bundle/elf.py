@@ -19,7 +19,7 @@ MACHINES = {"x86_64": 62, "aarch64": 183}
 
 def machine(data: bytes) -> str | None:
     """The architecture of an ELF file; "other" for one that is not named here, None for another format."""
-    if data[:4] != b"\x7fELF":
+    if data[:4] != b"\x7fELF" or len(data) < _HEADER.size:
         return None
     number = struct.unpack_from("<H", data, 18)[0]
     return next((name for name, value in MACHINES.items() if value == number), "other")

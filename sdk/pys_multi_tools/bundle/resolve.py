@@ -210,7 +210,7 @@ def _roots(inputs: Inputs) -> frozenset[str] | None:
     """What was asked for by name. uv.lock and pyproject.toml are pruned by uv itself, which needs no roots."""
     if inputs.kind == "requirements":
         text = "\n".join(file.read_text("utf-8", errors="replace") for file in inputs.files)
-        return _annotated_roots(text)
+        return annotated_roots(text)
     if inputs.kind == "pylock.toml" and (inputs.root / "pyproject.toml").is_file():
         return frozenset(map(normal, direct_names(inputs)))
     return None
@@ -237,7 +237,7 @@ def direct_lines(inputs: Inputs) -> list[str]:
     return [line for line in lines if isinstance(line, str)]
 
 
-def _annotated_roots(text: str) -> frozenset[str] | None:
+def annotated_roots(text: str) -> frozenset[str] | None:
     """From the "# via" comments of pip-compile and uv: what only another distribution brought is no root."""
     if "# via" not in text:
         return None
