@@ -153,7 +153,8 @@ def serving(name: str, plain: bool = False) -> Iterator[tuple[int, Path, float]]
                 time.sleep(0.002)
             yield port, Path(folder), time.perf_counter() - started
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
