@@ -167,6 +167,20 @@ class QueueStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that failed all its deliveries. sent_at and died_at: seconds since the epoch."""
+
+    queue: str
+    id: str
+    reason: str
+    body: bytes
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    attempts: int = 0
+    sent_at: float = 0.0
+    died_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """A service at a stage: `serving`, `degraded`, `stopped` or `absent`."""
 

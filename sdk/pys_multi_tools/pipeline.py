@@ -31,6 +31,7 @@ from pys_multi_tools import discover
 from pys_multi_tools import provider as providers_
 from pys_multi_tools.deployment import (
     Change,
+    DeadLetter,
     Deployment,
     Finding,
     Invocation,
@@ -45,7 +46,7 @@ from pys_multi_tools.deployment import (
 )
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
 from pys_multi_tools.project import Project
-from pys_multi_tools.provider import Provider
+from pys_multi_tools.provider import DeadLetters, Provider
 from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -320,6 +321,23 @@ def invoke(placement: Placement, invocation: Invocation) -> InvocationResult:
     if invocation.trigger is not None:
         invocation = replace(invocation, trigger=_trigger_id(service, invocation.trigger))
     return placement.provider.invoke(placement.deployment, invocation)
+
+
+def dead_letters(placement: Placement, queue: str, *, limit: int = 100) -> list[DeadLetter]:
+    """Return the oldest dead letters of a queue, as ``status`` names it. Raises ProviderError."""
+    return _with_dead_letters(placement).dead_letters(placement.deployment, queue, limit=limit)
+
+
+def redrive(placement: Placement, queue: str, ids: Sequence[str] | None = None) -> int:
+    """Put dead letters back into their queue, all or those of these ids; return how many. Raises ProviderError."""
+    return _with_dead_letters(placement).redrive(placement.deployment, queue, ids)
+
+
+def _with_dead_letters(placement: Placement) -> DeadLetters:
+    if not isinstance(placement.provider, DeadLetters):
+        hint = "use the tools of that cloud"
+        raise ProviderError("does not show dead letters", where=f"provider {placement.name}", hint=hint)
+    return placement.provider
 
 
 def rollback(placement: Placement, build_id: str | None = None, progress: OnProgress = _ignore) -> Outputs:

@@ -7,7 +7,7 @@ pys-multi use the same door. Nothing else of the tools knows which clouds there 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pys_multi_tools.bundle import Bundle
     from pys_multi_tools.deployment import (
         Capabilities,
+        DeadLetter,
         Deployment,
         Finding,
         Invocation,
@@ -86,6 +87,17 @@ class Provider(Protocol):
 
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         """Whether credentials, versions and endpoints are as they must be."""
+
+
+@runtime_checkable
+class DeadLetters(Protocol):
+    """What a provider adds when it lets a person look at dead letters and have them delivered again."""
+
+    def dead_letters(self, deployment: Deployment, queue: str, *, limit: int) -> list[DeadLetter]:
+        """The oldest dead letters of a queue, as `status` names it."""
+
+    def redrive(self, deployment: Deployment, queue: str, ids: Sequence[str] | None) -> int:
+        """Puts dead letters back into their queue, all or those of these ids; returns how many."""
 
 
 @runtime_checkable

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from tests.support.local_stage import Stage, stage_in, wait_for
 
+from pys_multi_tools import pipeline
 from pys_multi_tools.deployment import LogRecord, Metrics
+from pys_multi_tools.errors import ProviderError
 
 APP = """
 import logging
@@ -149,3 +151,18 @@ def test_a_stopped_stage_says_so(stage: Stage) -> None:
     assert {function.state for function in status.functions} == {"absent"}
     assert "deploy" in status.functions[0].reason
     assert [queue.name for queue in status.queues] == ["orders"]
+
+
+def test_dead_letters_are_shown_and_can_be_delivered_again(stage: Stage) -> None:
+    placement = stage.placement()
+    stage.post("/orders/bad")
+    stage.post("/orders/good")
+    (letter,) = wait_for(lambda: pipeline.dead_letters(placement, "orders"))
+    assert letter.body == b"bad"
+    assert "bad order" in letter.reason
+    assert pipeline.redrive(placement, "orders", ["another-id"]) == 0
+    assert pipeline.redrive(placement, "orders") == 1
+    again = wait_for(lambda: [d for d in pipeline.dead_letters(placement, "orders") if d.died_at > letter.died_at])
+    assert [d.id for d in again] == [letter.id]
+    with pytest.raises(ProviderError, match="did you mean 'orders'"):
+        pipeline.dead_letters(placement, "order")

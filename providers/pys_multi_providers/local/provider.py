@@ -7,39 +7,29 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import json
-import os
-import shutil
-import socket
-import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from pys_multi.errors import ResourceError
 from pys_multi.model import Consume, ObjectEvent, Schedule, Service, Subscribe
-from pys_multi_providers.local import journal, meter, secrets, view
+from pys_multi_providers.local import doctor, journal, meter, observe, secrets, view
+from pys_multi_providers.local.calling import call
 from pys_multi_providers.local.client import Client, exclusive
 from pys_multi_providers.local.control import own_version
-from pys_multi_providers.local.definitions import queue_of
+from pys_multi_providers.local.doctor import find_python
 from pys_multi_providers.local.meter import RETENTION, Counts
 from pys_multi_providers.local.settings import LocalOptions, LocalSettings
 from pys_multi_providers.local.state import State, remove_tree
 from pys_multi_tools.deployment import (
     Capabilities,
     Change,
+    DeadLetter,
     Deployment,
     Finding,
-    FunctionMetrics,
     FunctionStatus,
-    InstanceStatus,
     Invocation,
     InvocationResult,
     Limits,
@@ -49,18 +39,16 @@ from pys_multi_tools.deployment import (
     Plan,
     Problem,
     Progress,
-    QueueStatus,
     Status,
 )
 from pys_multi_tools.errors import DeployError, ProviderError
 from pys_multi_tools.render import render
+from pys_multi_tools.suggest import did_you_mean
 from pys_multi_tools.target import Target, host_target
 
 if TYPE_CHECKING:
-    from pys_multi.app import App
-    from pys_multi_providers.local.sandbox import Sandbox
+    from pys_multi_providers.local.store import Store
     from pys_multi_tools.bundle import Bundle
-    from pys_multi_tools.project import Project
 
 MANIFEST = "manifest.json"
 OnProgress = Callable[[Progress], None]
@@ -201,14 +189,14 @@ class LocalProvider:
                 for name, build in releases[-1]["builds"].items()
             )
             service = Service.from_json(releases[-1]["manifest"]["model"])
-            return Status(state="stopped", functions=absent, queues=_queues(state, service), **common)
-        functions = tuple(_function_status(entry) for entry in answer["functions"])
+            return Status(state="stopped", functions=absent, queues=observe.queues(state, service), **common)
+        functions = tuple(observe.function_status(entry) for entry in answer["functions"])
         well = bool(functions) and all(function.state == "serving" for function in functions)
         return Status(
             state="serving" if well else "degraded",
             url=answer["url"],
             functions=functions,
-            queues=_queues(state, deployment.service),
+            queues=observe.queues(state, deployment.service),
             **common,
         )
 
@@ -228,101 +216,67 @@ class LocalProvider:
         else:
             counts = {name: Counts.from_json(entry) for name, entry in answer["functions"].items()}
         functions = tuple(
-            _function_metrics(function.name, counts.get(function.name, Counts()), function.concurrency)
+            observe.function_metrics(function.name, counts.get(function.name, Counts()), function.concurrency)
             for function in deployment.service.functions
         )
-        return Metrics(since=start, functions=functions, queues=_queues(state, deployment.service))
+        return Metrics(since=start, functions=functions, queues=observe.queues(state, deployment.service))
 
     def invoke(self, deployment: Deployment, invocation: Invocation) -> InvocationResult:
-        """An HTTP call through the front, or an event straight to its trigger."""
+        """An HTTP call through the front, or to a function that is named; an event straight to its trigger."""
         client = Client(_state(deployment))
         hello = client.hello()
         if hello is None or not hello["url"]:
             raise ProviderError("nothing runs", where=_where(deployment), hint="deploy first")
         trigger = invocation.trigger
         if trigger is not None and not _is_route(deployment.service, trigger):
-            answer = client.ask("invoke", trigger=trigger, body=base64.b64encode(invocation.body).decode())
+            answer = client.ask("invoke", trigger=trigger, body=_base64(invocation.body))
             return InvocationResult(
                 status=500 if answer["error"] else 200, duration_ms=answer["duration_ms"], error=answer["error"]
             )
+        if invocation.function is not None:
+            answer = client.ask(
+                "invoke",
+                function=invocation.function,
+                method=invocation.method,
+                path=invocation.path,
+                headers=invocation.headers,
+                body=_base64(invocation.body),
+            )
+            return InvocationResult(
+                status=answer["status"],
+                headers=tuple((name, value) for name, value in answer["headers"]),
+                body=base64.b64decode(answer["body"]),
+                request_id=answer["request_id"],
+                duration_ms=answer["duration_ms"],
+            )
         timeout = max((f.timeout for f in deployment.service.functions), default=0.0) * 2 + _MARGIN
-        return _call(hello["url"], invocation, timeout)
+        return call(hello["url"], invocation, timeout)
+
+    def dead_letters(self, deployment: Deployment, queue: str, *, limit: int) -> list[DeadLetter]:
+        """The oldest dead letters of a queue or subscription; the supervisor need not run."""
+        with _store(deployment, queue) as store:
+            return [
+                DeadLetter(
+                    queue=queue,
+                    id=letter.id,
+                    reason=letter.reason,
+                    body=letter.body,
+                    attributes=letter.attributes,
+                    attempts=letter.attempt,
+                    sent_at=letter.sent_at,
+                    died_at=letter.died_at,
+                )
+                for letter in store.dead(queue, limit)
+            ]
+
+    def redrive(self, deployment: Deployment, queue: str, ids: Sequence[str] | None) -> int:
+        """Puts dead letters behind what waits, with all their retries."""
+        with _store(deployment, queue) as store:
+            return store.redrive(queue, ids)
 
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         """Whether this machine can run a service, and whether the stage's supervisor is well."""
-        found = [_sqlite_finding(), _uv_finding()]
-        if deployment is None:
-            return found
-        try:
-            python = find_python(deployment.project.settings.python)
-            found.append(Finding(subject="local python", ok=True, text=python))
-        except ProviderError as error:
-            found.append(Finding(subject="local python", ok=False, text=error.what, hint=error.hint))
-        state = _state(deployment)
-        found.append(_state_finding(state))
-        try:
-            hello = Client(state).hello()
-        except ProviderError as error:
-            found.append(Finding(subject="local supervisor", ok=False, text=error.what, hint=error.hint))
-            return found
-        if hello is None:
-            deployed = bool(state.releases())
-            text = "does not run" if deployed else "not started: nothing is deployed"
-            hint = "deploy again: that starts it" if deployed else ""
-            found.append(Finding(subject="local supervisor", ok=not deployed, text=text, hint=hint))
-        else:
-            same = hello["version"] == own_version()
-            text = f"version {hello['version']}, process {hello['pid']}, {hello['url']}"
-            hint = "" if same else f"deploy again: this is version {own_version()}"
-            found.append(Finding(subject="local supervisor", ok=same, text=text, hint=hint))
-        return found
-
-    def warm(self) -> None:
-        """Imports what :meth:`serve` needs."""
-        from pys_multi_providers.local.embedded import warm
-
-        warm()
-
-    def serve(
-        self,
-        app: App,
-        project: Project,
-        listener: socket.socket,
-        *,
-        state: Path,
-        on_call: Callable[[str, str, int, float], None],
-        on_ready: Callable[[], None],
-    ) -> None:
-        """Runs the service in this process, for development; a secret that has no value is not there."""
-        from pys_multi_providers.local.embedded import serve
-
-        values: dict[str, str] = {}
-        for name, reference in project.settings.secrets.items():
-            with contextlib.suppress(ProviderError):
-                values |= secrets.resolve({name: reference}, project.root)
-        serve(app, listener, directory=state, stage=project.stage, secrets=values, on_call=on_call, on_ready=on_ready)
-
-    def sandbox(
-        self, service: Service, directory: Path, *, secrets: Mapping[str, str], clock: Callable[[], float]
-    ) -> Sandbox:
-        """The resources of a service for tests in one process, in a folder and on the test's own clock."""
-        from pys_multi_providers.local.sandbox import Sandbox
-
-        return Sandbox(service, directory, secrets=secrets, clock=clock)
-
-
-def find_python(version: str) -> str:
-    """The interpreter of that version on this machine, and not one of a virtual environment. Raises ProviderError."""
-    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
-        return str(getattr(sys, "_base_executable", sys.executable))
-    from uv import find_uv_bin
-
-    command = [find_uv_bin(), "python", "find", "--system", "--no-project", "--no-python-downloads", version]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode == 0 and found.stdout.strip():
-        return found.stdout.strip()
-    hint = f"install it (uv python install {version}), or set python to a version that is here"
-    raise ProviderError(f"there is no Python {version} on this machine", where="python", hint=hint)
+        return doctor.findings(deployment, _state(deployment) if deployment is not None else None)
 
 
 def _settings(deployment: Deployment) -> LocalSettings:
@@ -377,42 +331,18 @@ def _apply(
     )
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def _served(url: str) -> dict[str, str]:
     """The build id that each function is served from, as the front says."""
-    answer = _call(url, Invocation(path="/.pys-multi/health"), _MARGIN)
+    answer = call(url, Invocation(path="/.pys-multi/health"), _MARGIN)
     try:
         functions = json.loads(answer.body)["functions"]
         return {name: entry["build_id"] for name, entry in functions.items()}
     except (ValueError, KeyError, TypeError) as error:
         raise DeployError("the front does not say what it serves", where=url, hint="see status and logs") from error
-
-
-def _call(url: str, invocation: Invocation, timeout: float) -> InvocationResult:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-    started = time.perf_counter()
-    try:
-        connection.putrequest(invocation.method, invocation.path or "/", skip_accept_encoding=True)
-        given = {name.lower() for name, _ in invocation.headers}
-        for name, value in invocation.headers:
-            connection.putheader(name, value)
-        if "content-length" not in given and (invocation.body or invocation.method in ("POST", "PUT", "PATCH")):
-            connection.putheader("content-length", str(len(invocation.body)))
-        connection.endheaders(invocation.body or None)
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        hint = "see status and logs"
-        raise ProviderError(f"the call failed: {error or type(error).__name__}", where=url, hint=hint) from error
-    finally:
-        connection.close()
-    return InvocationResult(
-        status=response.status,
-        headers=tuple(response.getheaders()),
-        body=body,
-        request_id=response.getheader("x-request-id") or "",
-        duration_ms=(time.perf_counter() - started) * 1000,
-    )
 
 
 def _rotated(
@@ -451,55 +381,22 @@ def _former(releases: list[dict[str, Any]], build_id: str | None, where: str) ->
     raise ProviderError(what, where=where, hint=f"the builds that are here are {known}")
 
 
-def _queues(state: State, service: Service) -> tuple[QueueStatus, ...]:
-    """Every queue and what triggers hold, read from the store itself."""
-    if not (state.data / "state.db").exists():
-        return ()
+@contextlib.contextmanager
+def _store(deployment: Deployment, queue: str) -> Iterator[Store]:
     from pys_multi_providers.local.store import Store
 
-    names = {resource.name: resource.name for resource in service.resources if resource.kind == "queue"}
-    for function in service.functions:
-        for trigger in function.triggers:
-            if isinstance(trigger, Subscribe | ObjectEvent | Schedule) and (queue := queue_of(trigger)):
-                names[queue] = queue
+    state = _state(deployment)
+    if not (state.data / "state.db").exists():
+        raise ProviderError("nothing was deployed", where=_where(deployment), hint="deploy first")
     store = Store(state.data)
-    found = []
     try:
-        for name in names:
-            try:
-                stats = store.stats(name)
-            except ResourceError:
-                continue  # defined since the last deploy
-            found.append(
-                QueueStatus(
-                    name=name,
-                    waiting=stats.waiting,
-                    in_flight=stats.in_flight,
-                    dead=stats.dead,
-                    oldest_age=stats.oldest_age,
-                )
-            )
+        known = store.queues()
+        if queue not in known:
+            hint = did_you_mean(queue, known)
+            raise ProviderError(f"there is no queue {queue!r}", where=_where(deployment), hint=hint)
+        yield store
     finally:
         store.close()
-    return tuple(found)
-
-
-def _function_status(entry: dict[str, Any]) -> FunctionStatus:
-    instances = tuple(InstanceStatus(**instance) for instance in entry.pop("instances"))
-    return FunctionStatus(instances=instances, **entry)
-
-
-def _function_metrics(name: str, counts: Counts, concurrency: int) -> FunctionMetrics:
-    return FunctionMetrics(
-        name=name,
-        invocations=counts.invocations,
-        errors=counts.errors,
-        throttles=counts.throttles,
-        p50_ms=counts.percentile(0.5),
-        p95_ms=counts.percentile(0.95),
-        p99_ms=counts.percentile(0.99),
-        concurrency=concurrency,
-    )
 
 
 def _is_route(service: Service, id: str) -> bool:
@@ -508,29 +405,3 @@ def _is_route(service: Service, id: str) -> bool:
         for function in service.functions
         for trigger in function.triggers
     )
-
-
-def _sqlite_finding() -> Finding:
-    # 3.35 brought RETURNING, 3.37 STRICT; what the store needs is older than both, and 3.31 is what Debian 11 lacks.
-    ok = sqlite3.sqlite_version_info >= (3, 24, 0)
-    hint = "" if ok else "use a Python with SQLite 3.24 or newer"
-    return Finding(subject="local sqlite", ok=ok, text=sqlite3.sqlite_version, hint=hint)
-
-
-def _uv_finding() -> Finding:
-    try:
-        from uv import find_uv_bin
-
-        return Finding(subject="local uv", ok=True, text=find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        return Finding(subject="local uv", ok=False, text="not found", hint="pip install uv")
-
-
-def _state_finding(state: State) -> Finding:
-    folder = state.root
-    while not folder.exists():
-        folder = folder.parent
-    ok = os.access(folder, os.W_OK | os.X_OK)
-    free = shutil.disk_usage(folder).free // 1_000_000
-    hint = "" if ok else "set PYS_MULTI_STATE_DIR to a folder that you can write"
-    return Finding(subject="local state", ok=ok, text=f"{state.root}, {free:,} MB free", hint=hint)

@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "logs": ("observe", "Show the logs of all functions."),
         "metrics": ("observe", "Show counts and latencies."),
         "invoke": ("observe", "Call a route, or hand an event to a trigger."),
+        "dead": ("dead", "Show dead letters, and have them delivered again."),
     },
     "Set up": {
         "providers": ("setup", "List the installed providers and what each can do."),
