@@ -6,13 +6,39 @@ from pys_multi.messages import Event, Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     Json = dict[str, Any]
 
-#: SQS and SNS carry text; a body that is none goes in base64 and says so in this attribute.
+#: SQS and SNS carry text that is not empty; a body that is none goes in base64 and says so in this attribute.
 ENCODING = "pys-multi-encoding"
+#: They carry ten attributes with simple names and values; what does not fit goes, as a JSON object, into this one.
+ATTRIBUTES = "pys-multi-attributes"
+
+
+def source_of(event: Any) -> str:
+    """Who sent an event: "pys_multi", what AWS calls the event's source, or words that describe it."""
+    if not isinstance(event, dict):
+        return f"a {type(event).__name__}"
+    if "pys_multi" in event:
+        return "pys_multi"
+    records = event.get("Records")
+    if not records:
+        return f"an event with {', '.join(map(str, list(event)[:10])) or 'nothing in it'}"
+    # SNS spells it with a capital.
+    source: str = records[0].get("eventSource") or records[0].get("EventSource") or "records of an unknown source"
+    return source
+
+
+def trace_of(context: Any) -> str:
+    """The W3C ``traceparent`` that an invocation's client context carries, or an empty string."""
+    w3c = getattr(context, "w3c", None)
+    found = w3c().get("traceparent") if callable(w3c) else None
+    if not found:
+        custom = getattr(getattr(context, "client_context", None), "custom", None)
+        found = custom.get("traceparent") if isinstance(custom, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def messages_of_sqs(records: list[Json]) -> list[Message]:
@@ -34,25 +60,16 @@ def messages_of_sqs(records: list[Json]) -> list[Message]:
     ]
 
 
-def unhandled(messages: list[Message], failed: set[str], *, ordered: bool) -> list[str]:
-    """Ids to report: those that failed and, of an ordered queue, those that come after one in its group."""
-    if not ordered:
-        return [message.id for message in messages if message.id in failed]
-    groups: set[str] = set()
-    reported = []
-    for message in messages:
-        if message.id in failed or message.group in groups:
-            groups.add(message.group)
-            reported.append(message.id)
-    return reported
-
-
 def messages_of_sns(records: list[Json]) -> list[Message]:
     """Messages of an SNS event ("Using Lambda with Amazon SNS", example event)."""
     return [
         _message(
             record["Sns"]["Message"],
-            {name: value["Value"] for name, value in record["Sns"].get("MessageAttributes", {}).items()},
+            {
+                name: value["Value"]
+                for name, value in (record["Sns"].get("MessageAttributes") or {}).items()
+                if value["Type"] != "Binary"
+            },
             id=record["Sns"]["MessageId"],
             sent_at=_seconds(record["Sns"].get("Timestamp", "")),
         )
@@ -63,47 +80,62 @@ def messages_of_sns(records: list[Json]) -> list[Message]:
 def _message(text: str, attributes: dict[str, str], **fields: Any) -> Message:
     body = text.encode()
     if attributes.pop(ENCODING, "") == "base64":
-        from base64 import b64decode
+        from binascii import a2b_base64
 
-        body = b64decode(text)
+        body = a2b_base64(text)
+    packed = attributes.pop(ATTRIBUTES, "")
+    if packed:
+        from json import loads
+
+        attributes.update(loads(packed))
     return Message(body, attributes=attributes, **fields)
 
 
-def events_of_s3(records: list[Json]) -> Iterator[tuple[str, Event]]:
-    """(name of the bucket, event) of an S3 event ("Event message structure" of the S3 user guide)."""
+def events_of_s3(records: list[Json], buckets: Mapping[str, str], attempt: int = 1) -> Iterator[Event]:
+    """Events of an S3 notification ("Event message structure" of the S3 user guide).
+
+    buckets: name of an S3 bucket → name of the resource. Raises LookupError for a bucket that is none of them.
+    """
     from urllib.parse import unquote_plus
 
     for record in records:
-        about = record["s3"]["object"]
-        created = record["eventName"].startswith("ObjectCreated:")
-        event = Event(
-            "created" if created else "deleted",
-            id=f"{record['s3']['bucket']['name']}/{about.get('sequencer', '')}",
+        bucket, about = record["s3"]["bucket"]["name"], record["s3"]["object"]
+        if bucket not in buckets:
+            raise LookupError(f"{bucket!r} is no bucket of this service: it has {', '.join(buckets) or 'none'}")
+        yield Event(
+            "created" if record["eventName"].startswith("ObjectCreated:") else "deleted",
+            # The sequencer orders the events of one key, and tells two of them apart.
+            id=f"{bucket}/{about['key']}/{about.get('sequencer', '')}",
             time=_seconds(record["eventTime"]),
+            bucket=buckets[bucket],
             key=unquote_plus(about["key"]),
             size=about.get("size", 0),
             etag=about.get("eTag", ""),
+            attempt=attempt,
         )
-        yield record["s3"]["bucket"]["name"], event
 
 
-def messages_of(plain: list[Json]) -> list[Message]:
-    """Messages of pys-multi's own envelope."""
+def messages_of(plain: list[Json], request_id: str) -> list[Message]:
+    """Messages of pys-multi's own envelope; one without an id gets one from the request's."""
     return [
         _message(
             entry["body"],
             {**entry.get("attributes", {}), **({ENCODING: "base64"} if entry.get("base64") else {})},
-            id=entry.get("id", ""),
+            id=entry.get("id") or f"{request_id}-{number}",
             attempt=entry.get("attempt", 1),
             sent_at=entry.get("sent_at", 0.0),
             group=entry.get("group", ""),
         )
-        for entry in plain
+        for number, entry in enumerate(plain)
     ]
 
 
 def event_of(plain: Json) -> Event:
-    """The event of pys-multi's own envelope; EventBridge Scheduler fills its time in, as ISO 8601 text."""
+    """The event of pys-multi's own envelope.
+
+    EventBridge Scheduler fills time (ISO 8601), id and attempt in as text, where the schedule's input has its
+    placeholders ("Adding context attributes" of its user guide).
+    """
     time = plain.get("time", 0.0)
     return Event(
         plain.get("kind", "schedule"),
@@ -113,8 +145,29 @@ def event_of(plain: Json) -> Event:
         key=plain.get("key", ""),
         size=plain.get("size", 0),
         etag=plain.get("etag", ""),
-        attempt=plain.get("attempt", 1),
+        attempt=int(plain.get("attempt", 1)),
     )
+
+
+def is_due(envelope: Json, time: float) -> bool:
+    """Whether a run counts that EventBridge Scheduler made at a time it was due.
+
+    Not every neutral schedule has a counterpart there: such a one is made more often, and its input says under
+    ``only`` when it has to have a tick, under ``unless`` when it must not.
+    """
+    return not any(
+        wanted in envelope and _has_tick(envelope[wanted], time) is not (wanted == "only")
+        for wanted in ("only", "unless")
+    )
+
+
+def _has_tick(schedule: Json, time: float) -> bool:
+    from datetime import UTC, datetime, timedelta
+
+    from pys_multi.schedules import parse
+
+    minute = datetime.fromtimestamp(time // 60 * 60, UTC)
+    return parse(schedule["expression"], schedule["timezone"]).next_after(minute - timedelta(minutes=1)) == minute
 
 
 def _seconds(text: str) -> float:

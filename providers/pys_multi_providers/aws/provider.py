@@ -25,7 +25,7 @@ _LIMITS = Limits(memory=(128, 10_240), timeout=900, batch=10_000, batch_window=3
 #: Unzipped, with layers ("Lambda quotas", deployment package).
 _MAX_UNZIPPED = 250 * 1024 * 1024
 #: Modules of this package that go into a bundle.
-_SHIPPED = ("runtime", "events", "resources", "tables", "clients")
+_SHIPPED = ("runtime", "events", "resources", "tables", "calls")
 
 
 class AwsProvider:
@@ -43,7 +43,10 @@ class AwsProvider:
 
     def check(self, deployment: Deployment) -> list[Problem]:
         """What AWS would refuse or do otherwise."""
-        return list(checks.problems(deployment))
+        found = list(checks.problems(deployment))
+        if not deployment.service.functions or any(problem.severity == "error" for problem in found):
+            return found  # the template would be of something else, or there is none
+        return [*found, *checks.environment_problems(deployment), *checks.fits(self.render(deployment)[TEMPLATE])]
 
     def target(self, deployment: Deployment) -> Target:
         """Lambda's managed Python. Its boto3 is of no fixed version, so a service that needs one brings it."""

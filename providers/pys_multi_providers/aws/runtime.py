@@ -2,13 +2,17 @@
 
 Which HTTP front calls the function is known when the bundle is built (``pys_multi_aws.json``), and which
 queue, bucket or schedule means which trigger is in the function's environment, written by the template.
-Formats: developer guides of API Gateway ("Working with AWS Lambda proxy integrations"), Lambda ("Invoking
-Lambda function URLs", "Using Lambda with Amazon SQS / SNS / S3") and Elastic Load Balancing ("Lambda functions
-as targets"), as of 2026-11.
+Formats: developer guides of API Gateway ("Create AWS Lambda proxy integrations for HTTP APIs", "Lambda proxy
+integrations" of REST APIs), Lambda ("Invoking Lambda function URLs", "Using Lambda with Amazon SQS / SNS / S3") and
+Elastic Load Balancing ("Lambda functions as targets"), as of 2026-11. What they leave open was taken from events
+that people recorded: an HTTP API decodes the path and puts a named stage in front of it, also on a custom domain.
 """
 
 from __future__ import annotations
 
+# The module around it brings enum, which is slow to import.
+import _signal  # type: ignore[import-not-found]  # typeshed has only that one
+import sys
 from os import environ
 from time import time
 
@@ -23,124 +27,228 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pys_multi.app import App
+    from pys_multi.messages import Message
     from pys_multi.resources import Backend
     from pys_multi.runtime import Runtime
 
     Json = dict[str, Any]
 
-#: At the root of the bundle: {"http": "http-api" | "function-url" | "rest-api" | "alb"}.
+#: At the root of the bundle: {"http": "http-api" | "function-url" | "rest-api" | "alb", "base_path": "/v1"}; the
+#: base path is the key of the mapping of a custom domain, where it has one.
 FRONT_FILE = "pys_multi_aws.json"
-#: Environment: {name of a queue: trigger id}, and {name of a bucket: name of the resource}.
+#: Environment: {name of an SQS queue or SNS topic: trigger id}, and {name of an S3 bucket: name of the resource}.
 QUEUES, BUCKETS = "PYS_MULTI_QUEUES", "PYS_MULTI_BUCKETS"
 #: Under this key stand events that pys-multi itself makes: schedules, `invoke`, and the question for health.
 ENVELOPE = "pys_multi"
-#: Lambda refuses responses above 6 MB ("Lambda quotas", invocation payload); base64 and JSON take their part.
-_MAX_RESPONSE = 6 * 1024 * 1024
+#: Lambda refuses payloads above 6 MB ("Lambda quotas", synchronous invocation), counted as the JSON that is sent.
+_MAX_PAYLOAD = 6 * 1024 * 1024
+#: Of that, for what stands beside the body: API Gateway takes at most 10,240 bytes of header fields.
+_BESIDE_BODY = 16 * 1024
 
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml", "application/x-www-form-urlencoded")
 _OCTETS = "application/octet-stream"
 
 
+class TimeIsUp(BaseException):
+    """The function's time is nearly over. No Exception, so that no handler takes it for one of its own."""
+
+
 class Adapter:
-    """One function's entry: what Lambda calls with every event."""
+    """One function's entry: what Lambda calls with every event.
 
-    __slots__ = ("_buckets", "_queues", "_request", "_respond", "_runtime")
+    front: a key of `_FRONTS`. base_path: of the mapping of a custom domain.
+    """
 
-    def __init__(self, runtime: Runtime, front: str) -> None:
+    __slots__ = ("_armed", "_base_path", "_buckets", "_queues", "_request", "_respond", "_runtime", "_until")
+
+    def __init__(self, runtime: Runtime, front: str, base_path: str = "") -> None:
         self._runtime = runtime
         self._request, self._respond = _FRONTS[front]
+        self._base_path = base_path
         self._queues: dict[str, str] = parse_json(environ.get(QUEUES, "{}"))
         self._buckets: dict[str, str] = parse_json(environ.get(BUCKETS, "{}"))
+        #: When the request that runs must be answered; 0 between requests.
+        self._until = 0.0
+        #: Whether an alarm is on its way; also where there can be none, so that none is set.
+        self._armed = True
 
-    def __call__(self, event: Json, context: Any) -> Any:
-        about = Context(context.aws_request_id, deadline=time() + context.get_remaining_time_in_millis() / 1000)
-        if "requestContext" in event:
-            request = self._request(event)
-            request.context = about
-            trace = environ.get("_X_AMZN_TRACE_ID")
-            about.trace_parent = (event.get("headers") or {}).get("traceparent") or (
-                trace_parent(trace) if trace else ""
-            )
-            return self._respond(self._runtime.http(request))
-        trace = environ.get("_X_AMZN_TRACE_ID")
-        if trace:
-            about.trace_parent = trace_parent(trace)
-        if ENVELOPE in event:
+    def __call__(self, event: Any, context: Any) -> Any:
+        left = context.get_remaining_time_in_millis() / 1000
+        deadline = time() + left
+        about = Context(context.aws_request_id, deadline=deadline)
+        if type(event) is not dict or "requestContext" not in event:
+            return self._event(event, context, about)
+        request = self._request(event, self._base_path)
+        request.context = about
+        about.trace_parent = request.headers.get("traceparent") or trace_parent(environ.get(_TRACE, ""))
+        # What is left after it is for the answer.
+        self._until = deadline - (left * 0.05 if left < 10 else 0.5)
+        if not self._armed:
+            self._arm()
+        try:
+            return self._respond(self._runtime.http(request), event)
+        except TimeIsUp as error:
+            self._until = 0.0
+            return self._respond(self._timed_out(request, error), event)
+        except Exception as error:  # a stream that broke off, or more than Lambda carries; nothing was sent yet
+            self._until = 0.0
+            return self._respond(self._runtime.refuse(request, error), event)
+        finally:
+            self._until = 0.0
+
+    # ---- the end of a request's time
+
+    def watch(self) -> None:
+        """Answers requests that run into the function's timeout with 504, instead of being killed without a word.
+
+        By SIGALRM, which only the main thread gets and only a free one is taken; otherwise Lambda ends the function.
+        """
+        try:
+            if _signal.getsignal(_signal.SIGALRM) == _signal.SIG_DFL:
+                _signal.signal(_signal.SIGALRM, self._on_alarm)
+                self._armed = False
+        except (AttributeError, ValueError):  # not on this system; not the main thread
+            return
+
+    def _arm(self) -> None:
+        self._armed = True
+        _signal.setitimer(_signal.ITIMER_REAL, max(self._until - time(), 0.001))
+
+    def _on_alarm(self, number: int, frame: object) -> None:  # noqa: ARG002  (a signal handler's)
+        # Setting the alarm for every request would cost more than a request does: it stays set from one to a later
+        # one, and looks here whether it is time.
+        if self._until == 0.0:
+            self._armed = False
+        elif self._until > time():
+            self._arm()
+        else:
+            self._armed = False
+            raise TimeIsUp
+
+    def _timed_out(self, request: Request, error: TimeIsUp) -> Response:
+        from pys_multi.errors import HTTPError
+
+        refusal = HTTPError(504, "the request took longer than its function may take")
+        return self._runtime.refuse(request, refusal, cause=error)
+
+    # ---- what is no HTTP request
+
+    def _event(self, event: Any, context: Any, about: Context) -> Any:
+        from pys_multi_providers.aws.events import source_of, trace_of
+
+        about.trace_parent = trace_of(context) or trace_parent(environ.get(_TRACE, ""))
+        source = source_of(event)
+        if source == ENVELOPE:
             return self._own(event[ENVELOPE], about)
-        records = event["Records"]
-        # SNS spells it with a capital.
-        source = records[0].get("eventSource") or records[0]["EventSource"]
-        if source == "aws:sqs":
-            return self._sqs(records, about)
-        if source == "aws:sns":
-            return self._sns(records, about)
-        if source == "aws:s3":
-            return self._s3(records, about)
-        raise LookupError(f"nothing here is triggered by {source!r}")
+        handle = {"aws:sqs": self._sqs, "aws:sns": self._sns, "aws:s3": self._s3}.get(source)
+        if handle is None:
+            raise LookupError(f"nothing in {self._runtime.function or 'this function'!r} is triggered by {source}")
+        return handle(event["Records"], about)
 
-    # ---- queues and topics
+    def _trigger(self, name: str) -> str:
+        trigger = self._queues.get(name)
+        if trigger is None:
+            raise LookupError(
+                f"{name!r} is no queue or topic of this function: {QUEUES} names {', '.join(self._queues) or 'none'}"
+            )
+        return trigger
 
     def _sqs(self, records: list[Json], about: Context) -> Json:
         """A batch; what failed is reported by id (``ReportBatchItemFailures``), the rest is deleted."""
-        from pys_multi_providers.aws.events import messages_of_sqs, unhandled
+        from pys_multi_providers.aws.events import messages_of_sqs
 
         name = records[0]["eventSourceARN"].rpartition(":")[2]
-        messages = messages_of_sqs(records)
-        failures = self._runtime.messages(self._queues[name], messages, about)
-        failed = unhandled(messages, {failure.id for failure in failures}, ordered=name.endswith(".fifo"))
+        trigger = self._trigger(name)
+        if self._runtime.kind_of(trigger) == "object":
+            failed = self._s3_in_sqs(trigger, records, about)
+        else:
+            messages = messages_of_sqs(records)
+            if name.endswith(".fifo"):
+                failed = self._in_order(trigger, messages, about)
+            else:
+                failed = [failure.id for failure in self._runtime.messages(trigger, messages, about)]
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
+
+    def _in_order(self, trigger: str, messages: list[Message], about: Context) -> list[str]:
+        """Messages of a FIFO queue, never two of a group at once; after one that failed its group waits."""
+        failed = []
+        while messages:
+            first = {message.group: message for message in reversed(messages)}
+            now = list(reversed(first.values()))
+            ids = {failure.id for failure in self._runtime.messages(trigger, now, about)}
+            blocked = {message.group for message in now if message.id in ids}
+            later = [message for message in messages if first[message.group] is not message]
+            failed += [message.id for message in now if message.id in ids]
+            failed += [message.id for message in later if message.group in blocked]
+            messages = [message for message in later if message.group not in blocked]
+        return failed
 
     def _sns(self, records: list[Json], about: Context) -> None:
         """Notifications, without partial failure: Lambda calls again with the whole event where one fails."""
         from pys_multi_providers.aws.events import messages_of_sns
 
-        name = records[0]["Sns"]["TopicArn"].rpartition(":")[2]
-        failures = self._runtime.messages(self._queues[name], messages_of_sns(records), about)
+        trigger = self._trigger(records[0]["Sns"]["TopicArn"].rpartition(":")[2])
+        failures = self._runtime.messages(trigger, messages_of_sns(records), about)
         if failures:
             raise RuntimeError(f"{failures[0].id} failed: {failures[0].error}")
 
-    # ---- buckets
-
     def _s3(self, records: list[Json], about: Context) -> None:
+        """Notifications from S3 itself: every trigger that they fit."""
         from pys_multi_providers.aws.events import events_of_s3
 
-        for bucket, event in events_of_s3(records):
-            event.bucket = self._buckets[bucket]
+        for event in events_of_s3(records, self._buckets):
             self._runtime.object_event(event, about)
 
-    # ---- pys-multi's own
+    def _s3_in_sqs(self, trigger: str, records: list[Json], about: Context) -> list[str]:
+        """Notifications through the queue of one trigger, which counts the attempts and keeps what is dead."""
+        from pys_multi_providers.aws.events import events_of_s3
+
+        failed = []
+        for record in records:
+            attempt = int(record["attributes"]["ApproximateReceiveCount"])
+            # Without records it is the test that S3 sends when a notification is set up.
+            notifications = parse_json(record["body"]).get("Records", [])
+            try:
+                for event in events_of_s3(notifications, self._buckets, attempt):
+                    self._runtime.event(trigger, event, about)
+            except Exception:  # it is in the log
+                failed.append(record["messageId"])
+        return failed
 
     def _own(self, envelope: Json, about: Context) -> Any:
-        from pys_multi_providers.aws.events import event_of, messages_of
+        from pys_multi_providers.aws.events import event_of, is_due, messages_of
 
         if envelope.get("health"):
             return self._runtime.health()
         if "messages" in envelope:
-            failures = self._runtime.messages(envelope["trigger"], messages_of(envelope["messages"]), about)
+            messages = messages_of(envelope["messages"], about.request_id)
+            failures = self._runtime.messages(envelope["trigger"], messages, about)
             return {"failures": {failure.id: failure.error for failure in failures}}
-        self._runtime.event(envelope["trigger"], event_of(envelope.get("event", {})), about)
+        event = event_of(envelope.get("event", {}))
+        if is_due(envelope, event.time):
+            self._runtime.event(envelope["trigger"], event, about)
         return {"failures": {}}
 
 
 # ---- HTTP in
 
 
-def _request_v2(event: Json) -> Request:
-    """HTTP API, payload format 2.0: the path comes decoded, and with the stage in front unless it is $default."""
+def _request_v2(event: Json, base_path: str) -> Request:
+    """HTTP API, payload format 2.0: the path comes decoded, and behind the stage unless that is $default."""
     about = event["requestContext"]
-    http = about["http"]
-    path, root = event["rawPath"], ""
-    stage = about["stage"]
-    if stage != "$default" and path.startswith(f"/{stage}/"):
+    path, root, stage = event["rawPath"], "", about["stage"]
+    if stage != "$default" and f"{path}/".startswith(f"/{stage}/"):
         root = f"/{stage}"
         path = path[len(root) :]
-    return _from_v2(event, http, path, root)
+    if base_path and ".execute-api." not in about["domainName"]:
+        root = base_path  # which the caller wrote, and the event does not tell
+    return _from_v2(event, about["http"], path, root)
 
 
-def _request_url(event: Json) -> Request:
+def _request_url(event: Json, base_path: str) -> Request:
     """Function URL: format 2.0 as well, but the path comes as the caller encoded it."""
     path = event["rawPath"]
-    return _from_v2(event, event["requestContext"]["http"], _unquote(path) if "%" in path else path, "")
+    return _from_v2(event, event["requestContext"]["http"], _unquote(path) if "%" in path else path, base_path)
 
 
 def _from_v2(event: Json, http: Json, path: str, root: str) -> Request:
@@ -160,27 +268,31 @@ def _from_v2(event: Json, http: Json, path: str, root: str) -> Request:
     )
 
 
-def _request_rest(event: Json) -> Request:
-    """REST API (format 1.0): the path comes encoded and without the stage, which the context's path has."""
+def _request_rest(event: Json, base_path: str) -> Request:
+    """REST API (format 1.0): the path comes encoded; without the stage, which the path in the context has, but with
+    the base path of a custom domain."""
     about = event["requestContext"]
     path: str = event["path"]
-    whole: str = about.get("path", path)
+    whole: str = about.get("path") or path
     root = whole[: -len(path)] if whole != path and whole.endswith(path) else ""
+    if not root and base_path and f"{path}/".startswith(f"{base_path}/"):
+        root, path = base_path, path[len(base_path) :]
     return Request(
         event["httpMethod"],
         (_unquote(path) if "%" in path else path) or "/",
         query_string=_query_string(event, encoded=False),
         headers=_pairs(event),
         body=_body(event),
-        client=about.get("identity", {}).get("sourceIp", ""),
+        client=(about.get("identity") or {}).get("sourceIp") or "",
         scheme="https",
         root_path=root,
     )
 
 
-def _request_alb(event: Json) -> Request:
+def _request_alb(event: Json, base_path: str) -> Request:
     """Load balancer: path and query come as the caller encoded them; it adds the addresses as headers."""
     headers = _pairs(event)
+    # The load balancer appends to what the caller sent, so only the last one of each is true.
     forwarded = {name.lower(): value for name, value in headers}
     path = event["path"]
     return Request(
@@ -189,9 +301,9 @@ def _request_alb(event: Json) -> Request:
         query_string=_query_string(event, encoded=True),
         headers=headers,
         body=_body(event),
-        # The load balancer appends the peer's address to what the caller sent, so only the last one is true.
         client=forwarded.get("x-forwarded-for", "").rpartition(",")[2].strip(),
         scheme=forwarded.get("x-forwarded-proto", "http"),
+        root_path=base_path,
     )
 
 
@@ -200,9 +312,9 @@ def _body(event: Json) -> bytes | str:
     if not body:
         return ""
     if event.get("isBase64Encoded"):
-        from base64 import b64decode
+        from binascii import a2b_base64
 
-        return b64decode(body)
+        return a2b_base64(body)
     return body  # type: ignore[no-any-return]
 
 
@@ -233,7 +345,7 @@ def _unquote(path: str) -> str:
 # ---- HTTP out
 
 
-def _respond_v2(response: Response) -> Json:
+def _respond_v2(response: Response, event: Json) -> Json:  # noqa: ARG001  (one signature for all)
     body, is_base64 = _payload(response)
     headers: dict[str, str] = {}
     cookies: list[str] = []
@@ -251,40 +363,57 @@ def _respond_v2(response: Response) -> Json:
     return answer
 
 
-def _respond_v1(response: Response) -> Json:
+def _respond_v1(response: Response, event: Json) -> Json:  # noqa: ARG001  (one signature for all)
     body, is_base64 = _payload(response)
-    headers: dict[str, list[str]] = {}
-    for name, value in response.headers:
-        headers.setdefault(name.lower(), []).append(value)
     return {
         "statusCode": response.status,
-        "multiValueHeaders": headers,
+        "multiValueHeaders": _several(response),
         "body": body,
         "isBase64Encoded": is_base64,
     }
 
 
-def _respond_alb(response: Response) -> Json:
-    from http import HTTPStatus
+def _several(response: Response) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in response.headers:
+        headers.setdefault(name.lower(), []).append(value)
+    return headers
 
-    answer = _respond_v1(response)
-    # A target group without multi-value headers reads `headers`; one with them reads the other.
-    answer["headers"] = {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
-    known = {status.value for status in HTTPStatus}
-    phrase = HTTPStatus(response.status).phrase if response.status in known else "Status"
-    answer["statusDescription"] = f"{response.status} {phrase}"
-    return answer
+
+def _respond_alb(response: Response, event: Json) -> Json:
+    from http.client import responses
+
+    body, is_base64 = _payload(response)
+    answer = {
+        "statusCode": response.status,
+        "statusDescription": f"{response.status} {responses.get(response.status, 'Status')}",
+        "body": body,
+        "isBase64Encoded": is_base64,
+    }
+    several = _several(response)
+    # What the target group sends is what it reads.
+    if "multiValueHeaders" in event:
+        return {**answer, "multiValueHeaders": several}
+    cookies = several.pop("set-cookie", [])
+    headers = {name: ", ".join(values) for name, values in several.items()}
+    # One field for a name, and names without regard to case: so every cookie gets another spelling of the name.
+    headers.update(zip(_spellings("set-cookie"), cookies, strict=False))
+    return {**answer, "headers": headers}
+
+
+def _spellings(name: str) -> list[str]:
+    """A name in 256 ways of upper and lower case."""
+    return ["".join(c.upper() if n >> i & 1 else c for i, c in enumerate(name)) for n in range(256)]
 
 
 def _payload(response: Response) -> tuple[str, bool]:
-    """The body as Lambda carries it: text as it is, anything else in base64."""
+    """The body as Lambda carries it: text as it is, anything else in base64. Raises ValueError for too large a body,
+    and what a streamed body raises."""
     body = response.body
     if type(body) is not bytes:
         body = whole_body(response)
     if not body:
         return "", False
-    if len(body) > _MAX_RESPONSE:
-        raise ValueError(f"the response has {len(body):,} bytes; Lambda carries at most {_MAX_RESPONSE:,}")
     kind = _OCTETS
     encoded = False
     for name, value in response.headers:
@@ -292,18 +421,37 @@ def _payload(response: Response) -> tuple[str, bool]:
             kind = value
         elif name.lower() == "content-encoding":
             encoded = True
+    size = len(body)
     if not encoded and (kind.startswith(_TEXT) or "+json" in kind or "+xml" in kind or "charset=utf-8" in kind.lower()):
         try:
-            return body.decode(), False
+            text = body.decode()
+            # The escapes of JSON can make six characters of one; mostly base64 is the longer form.
+            if size < _MAX_PAYLOAD // 6 or _length_in_json(text) <= _MAX_PAYLOAD - _BESIDE_BODY:
+                return text, False
         except UnicodeDecodeError:
             pass
-    from base64 import b64encode
+    if size * 4 // 3 > _MAX_PAYLOAD - _BESIDE_BODY:
+        raise ValueError(
+            f"the response has {size:,} bytes, and Lambda carries 6 MB, of which base64 and JSON take their part; "
+            "put large content into a bucket and redirect to its presigned URL"
+        )
+    from binascii import b2a_base64
 
-    return b64encode(body).decode(), True
+    return b2a_base64(body, newline=False).decode(), True
+
+
+def _length_in_json(text: str) -> int:
+    from _json import encode_basestring_ascii
+
+    # Python 3.11's runtime escapes all that is not ASCII, later ones only what they must.
+    return len(encode_basestring_ascii(text))
+
+
+_TRACE = "_X_AMZN_TRACE_ID"
 
 
 def trace_parent(header: str) -> str:
-    """An X-Ray trace header as a W3C ``traceparent`` (the ids are the same, written differently)."""
+    """An X-Ray trace header as a W3C ``traceparent`` (the ids are the same, written differently); empty without."""
     fields = dict(part.partition("=")[::2] for part in header.split(";"))
     root = fields.get("Root", "").split("-")
     if len(root) != 3 or "Parent" not in fields:
@@ -311,7 +459,7 @@ def trace_parent(header: str) -> str:
     return f"00-{root[1]}{root[2]}-{fields['Parent']}-{'01' if fields.get('Sampled') == '1' else '00'}"
 
 
-_FRONTS: dict[str, tuple[Callable[[Json], Request], Callable[[Response], Json]]] = {
+_FRONTS: dict[str, tuple[Callable[[Json, str], Request], Callable[[Response, Json], Json]]] = {
     "http-api": (_request_v2, _respond_v2),
     "function-url": (_request_url, _respond_v2),
     "rest-api": (_request_rest, _respond_v1),
@@ -319,8 +467,11 @@ _FRONTS: dict[str, tuple[Callable[[Json], Request], Callable[[Response], Json]]]
 }
 
 
+# ---- start
+
+
 def connect(app: App) -> Backend:
-    """The resources of the service on AWS; boto3 is imported at the first use of one."""
+    """The resources of the service on AWS; AWS's library is imported at the first use of one."""
     from pys_multi_providers.aws.resources import AwsBackend
 
     return AwsBackend(app)
@@ -329,10 +480,27 @@ def connect(app: App) -> Backend:
 def start(directory: str) -> Adapter:
     """The adapter of the bundle in a directory."""
     with open(f"{directory}/{FRONT_FILE}", encoding="utf-8") as file:
-        front = parse_json(file.read())["http"]
-    runtime = load(directory, connect=connect, max_body=_MAX_RESPONSE)
+        front = parse_json(file.read())
+    if "logging" in sys.modules:
+        _take_logs_over()
+    runtime = load(directory, connect=connect, max_body=_MAX_PAYLOAD)
     runtime.start()
-    return Adapter(runtime, front)
+    adapter = Adapter(runtime, front["http"], front.get("base_path", ""))
+    adapter.watch()
+    return adapter
+
+
+def _take_logs_over() -> None:
+    """Lambda's own handler writes text without the fields that correlate a record; what others added stays."""
+    from logging import getLogger
+
+    from pys_multi.logs import configure
+
+    root = getLogger()
+    for handler in list(root.handlers):
+        if type(handler).__module__.startswith("awslambdaric"):
+            root.removeHandler(handler)
+    configure()
 
 
 if "LAMBDA_TASK_ROOT" in environ:
