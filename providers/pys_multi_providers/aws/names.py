@@ -48,6 +48,11 @@ class Names:
         """A role (64, and one for all regions: the template adds "-" and the region's name)."""
         return fit(self._joined(function), 64 - 1 - _REGION)
 
+    @property
+    def scheduler_role(self) -> str:
+        """The role of the schedules."""
+        return self.role("_scheduler")
+
     def log_group(self, function: str) -> str:
         """The log group of a function, where Lambda itself would put it."""
         return f"/aws/lambda/{self.function(function)}"

@@ -65,6 +65,12 @@ def stack_tags(deployment: Deployment) -> dict[str, str]:
     return {**settings_of(deployment).tags, **own}
 
 
+def variables_of(deployment: Deployment) -> Iterator[tuple[Function, dict[str, Any]]]:
+    """The environment of each function, as the template has it."""
+    whole = _View(deployment)
+    return ((function, whole.variables(function)) for function in deployment.service.functions)
+
+
 class _View:
     """One deployment, while it is looked at."""
 
@@ -115,6 +121,7 @@ class _View:
             ],
             "schedules": schedules,
             "schedule_group": self.names.api,
+            "scheduler_role": sub(f"{self.names.scheduler_role}-${{AWS::Region}}"),
             "scheduled": [logical(f.name, "alias") for f in self.service.functions if _scheduled(f)],
             "missed": self.names.dead_schedules,
             "api": api,
@@ -190,7 +197,7 @@ class _View:
             if isinstance(resource, SecretResource):
                 source = self.secrets[resource.name]
                 found[resource.name] = (
-                    f"${{{_secret_id(resource.name)}}}" if source.kept_in == "own" else _place(source)
+                    f"${{{_secret_id(resource.name)}.Id}}" if source.kept_in == "own" else _place(source)
                 )
             else:
                 # The reference of a queue is its URL, of a topic its ARN, of a bucket and a table its name.
@@ -216,7 +223,7 @@ class _View:
         if isinstance(resource, SecretResource):
             source = self.secrets[name]
             kept_in = "ssm" if source.kept_in == "ssm" else "secretsmanager"
-            where = {"Ref": _secret_id(name)} if source.kept_in == "own" else secret_arn(source)
+            where = att(_secret_id(name), "Id") if source.kept_in == "own" else secret_arn(source)
             yield {"Effect": "Allow", "Action": grants.actions(kept_in, verbs), "Resource": where}
             return
         id = logical(name, resource.kind)
@@ -438,7 +445,7 @@ def _place(source: SecretSource) -> str:
     """What the function asks for: the ARN of a secret (a part of it is enough), or the name of a parameter."""
     if source.kept_in == "ssm" or source.name.startswith("arn:"):
         return source.name
-    return f"{_SECRET_ARNS}{source.name}"
+    return f"{_SECRETS_AT}{source.name}"
 
 
 def secret_arn(source: SecretSource) -> Any:
@@ -446,13 +453,13 @@ def secret_arn(source: SecretSource) -> Any:
     if source.name.startswith("arn:"):
         return source.name
     if source.kept_in == "ssm":
-        return sub(f"{_PARAMETER_ARNS}{source.name.lstrip('/')}")
+        return sub(f"{_PARAMETERS_AT}{source.name.lstrip('/')}")
     # Secrets Manager puts "-" and six letters of its own behind a name.
-    return sub(f"{_SECRET_ARNS}{source.name}-??????")
+    return sub(f"{_SECRETS_AT}{source.name}-??????")
 
 
-_SECRET_ARNS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:"
-_PARAMETER_ARNS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/"
+_SECRETS_AT = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:"
+_PARAMETERS_AT = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/"
 
 
 # ---- CloudFormation's functions

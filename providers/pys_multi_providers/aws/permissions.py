@@ -1,0 +1,277 @@
+"""What the deployer of one service at one stage must be allowed to do, and who may become the deployer.
+
+The policy names the things of that stage and nothing else. Where AWS knows no narrower resource than "*" for an
+action ("Service Authorization Reference", 2026-11), it stands in a statement with only such actions. CloudFormation
+acts with the deployer's rights, so they are what the commands call and what CloudFormation calls for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pys_multi.model import Consume, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
+from pys_multi_providers.aws import view
+from pys_multi_providers.aws.names import artefact_bucket
+from pys_multi_providers.aws.secrets import sources
+from pys_multi_tools.deployment import Deployment
+from pys_multi_tools.errors import ProviderError
+
+Json = dict[str, Any]
+
+_ISSUER = "token.actions.githubusercontent.com"
+#: "acme/shop", or with the ids that the subjects of repositories made since 2026-07-15 have: "acme@12/shop@34".
+_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+")
+
+_STACK = """
+    CancelUpdateStack ContinueUpdateRollback CreateChangeSet DeleteChangeSet DeleteStack DescribeChangeSet
+    DescribeStackEvents DescribeStackResourceDrifts DescribeStackResources DescribeStacks DetectStackDrift
+    DetectStackResourceDrift ExecuteChangeSet GetTemplate ListChangeSets ListStackResources RollbackStack TagResource
+    UntagResource UpdateStack
+"""
+_FUNCTION = """
+    AddPermission CreateAlias CreateFunction CreateFunctionUrlConfig DeleteAlias DeleteFunction
+    DeleteFunctionConcurrency DeleteFunctionEventInvokeConfig DeleteFunctionUrlConfig GetAlias GetFunction
+    GetFunctionConcurrency GetFunctionConfiguration GetFunctionEventInvokeConfig GetFunctionUrlConfig GetPolicy
+    InvokeFunction ListAliases ListTags ListVersionsByFunction PublishVersion PutFunctionConcurrency
+    PutFunctionEventInvokeConfig RemovePermission TagResource UntagResource UpdateAlias UpdateFunctionCode
+    UpdateFunctionConfiguration UpdateFunctionEventInvokeConfig UpdateFunctionUrlConfig
+"""
+_ROLE = """
+    CreateRole DeleteRole DeleteRolePolicy GetRole GetRolePolicy ListAttachedRolePolicies ListRolePolicies ListRoleTags
+    PutRolePolicy TagRole UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription
+"""
+_LOGS = """
+    CreateLogGroup DeleteLogGroup DeleteRetentionPolicy FilterLogEvents ListTagsForResource PutRetentionPolicy
+    StartLiveTail TagResource UntagResource
+"""
+#: An access log is set up by API Gateway in the name of whoever makes the stage.
+_LOG_DELIVERY = """
+    CreateLogDelivery DeleteLogDelivery DescribeResourcePolicies GetLogDelivery ListLogDeliveries PutResourcePolicy
+    UpdateLogDelivery
+"""
+_QUEUE = """
+    CreateQueue DeleteQueue GetQueueAttributes GetQueueUrl ListQueueTags SetQueueAttributes TagQueue UntagQueue
+"""
+_DEAD_LETTERS = "DeleteMessage ReceiveMessage SendMessage StartMessageMoveTask"
+_TOPIC = """
+    CreateTopic DeleteTopic GetSubscriptionAttributes GetTopicAttributes ListSubscriptionsByTopic ListTagsForResource
+    SetSubscriptionAttributes SetTopicAttributes Subscribe TagResource UntagResource
+"""
+_TABLE = """
+    CreateTable DeleteTable DescribeContinuousBackups DescribeContributorInsights DescribeKinesisStreamingDestination
+    DescribeTable DescribeTimeToLive GetResourcePolicy ListTagsOfResource TagResource UntagResource
+    UpdateContinuousBackups UpdateTable
+"""
+_BUCKET = """
+    CreateBucket DeleteBucket GetBucketLocation GetBucketNotification GetBucketOwnershipControls
+    GetBucketPublicAccessBlock GetBucketTagging GetBucketVersioning GetEncryptionConfiguration
+    GetLifecycleConfiguration ListBucket ListBucketVersions ListTagsForResource PutBucketNotification
+    PutBucketOwnershipControls PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning
+    PutEncryptionConfiguration PutLifecycleConfiguration TagResource UntagResource
+"""
+_OBJECTS = "DeleteObject DeleteObjectVersion"
+_BUNDLE_BUCKET = """
+    CreateBucket GetBucketLocation GetBucketPublicAccessBlock GetBucketVersioning GetEncryptionConfiguration ListBucket
+    PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning
+    PutEncryptionConfiguration PutLifecycleConfiguration
+"""
+_SECRET = (
+    "CreateSecret DeleteSecret DescribeSecret GetSecretValue PutSecretValue TagResource UntagResource UpdateSecret"
+)
+_SCHEDULE = """
+    CreateSchedule CreateScheduleGroup DeleteSchedule DeleteScheduleGroup GetSchedule GetScheduleGroup
+    ListTagsForResource TagResource UntagResource UpdateSchedule
+"""
+
+
+def deployer_policy(deployment: Deployment, *, account: str = "*", partition: str = "aws") -> Json:
+    """The least IAM policy that deploying needs. account: its number, where it is known.
+
+    Raises ProviderError for a secret whose reference AWS has no place for.
+    """
+    try:
+        statements = _Statements(deployment, partition, account)
+    except ValueError as error:
+        raise ProviderError(f"a secret {error}", where="secrets", hint="pys-multi check says which, and why") from error
+    return {"Version": "2012-10-17", "Statement": list(statements.all())}
+
+
+def github_trust(repository: str, environment: str, *, account: str, partition: str = "aws") -> Json:
+    """The trust policy of a role that workflows of one GitHub repository take on in one environment.
+
+    repository: "OWNER/NAME", or "OWNER@ID/NAME@ID" for one whose subjects carry ids.
+    Raises ProviderError for what is no repository.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        raise ProviderError(
+            f"{repository!r} is no GitHub repository",
+            hint="write OWNER/NAME; for one made since 2026-07-15 OWNER@ID/NAME@ID, with the ids that "
+            "`gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints",
+        )
+    # GitHub escapes the sign that separates the parts of a subject.
+    subject = f"repo:{repository}:environment:{environment.replace(':', '%3A')}"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{_ISSUER}"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {f"{_ISSUER}:aud": "sts.amazonaws.com", f"{_ISSUER}:sub": subject}},
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+class _Statements:
+    """The statements for one deployment; kinds of things that it does not have are left out."""
+
+    def __init__(self, deployment: Deployment, partition: str, account: str) -> None:
+        self.service, self.names = deployment.service, view.names_of(deployment)
+        self.settings = view.settings_of(deployment)
+        self.secrets = [name for name, source in sources(deployment).items() if source.kept_in == "own"]
+        self.partition, self.region, self.account = partition, self.settings.region or "*", account
+        self.triggers = [trigger for function in self.service.functions for trigger in function.triggers]
+        self.with_network = [f.name for f in self.service.functions if view.options_of(f).vpc]
+
+    def all(self) -> Iterator[Json]:
+        yield _allow("Stack", "cloudformation", _STACK, [self.arn("cloudformation", f"stack/{self.names.stack}/*")])
+        yield _allow("AnyStack", "cloudformation", "DescribeStackDriftDetectionStatus ValidateTemplate", ["*"])
+        yield from self.bundles()
+        yield from self.functions()
+        yield from self.roles()
+        yield from self.logs()
+        yield from self.http()
+        if self.has(Schedule):
+            group = self.names.api
+            arns = [self.arn("scheduler", f"schedule-group/{group}"), self.arn("scheduler", f"schedule/{group}/*")]
+            yield _allow("Schedules", "scheduler", _SCHEDULE, arns)
+        yield from self.queues()
+        yield from self.data()
+        yield _allow("Metrics", "cloudwatch", "GetMetricData", ["*"])
+
+    def has(self, *kinds: type) -> bool:
+        return any(isinstance(trigger, kinds) for trigger in self.triggers)
+
+    def arn(self, service: str, name: str) -> str:
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{name}"
+
+    def bundles(self) -> Iterator[Json]:
+        name = self.settings.artefact_bucket or artefact_bucket(self.account, self.region)
+        bucket = f"arn:{self.partition}:s3:::{name}"
+        own = "GetBucketLocation GetBucketVersioning ListBucket" if self.settings.artefact_bucket else _BUNDLE_BUCKET
+        yield _allow("BundleBucket", "s3", own, [bucket])
+        key = self.names.artefact("*").removesuffix(".zip")
+        yield _allow("Bundles", "s3", "DeleteObject GetObject PutObject", [f"{bucket}/{key}"])
+
+    def functions(self) -> Iterator[Json]:
+        functions = [self.arn("lambda", f"function:{self.names.function(f.name)}") for f in self.service.functions]
+        # The second one is for versions and the alias.
+        yield _allow("Functions", "lambda", _FUNCTION, [arn for f in functions for arn in (f, f"{f}:*")])
+        layers = {layer for f in self.service.functions for layer in view.options_of(f).layers}
+        if layers:
+            yield _allow("Layers", "lambda", "GetLayerVersion", sorted(layers))
+        if self.with_network:
+            yield _allow("Network", "ec2", "DescribeSecurityGroups DescribeSubnets DescribeVpcs", ["*"])
+        if self.has(Consume, Subscribe, ObjectEvent):
+            change = _allow(
+                "Sources",
+                "lambda",
+                "CreateEventSourceMapping DeleteEventSourceMapping UpdateEventSourceMapping",
+                ["*"],
+            )
+            yield {**change, "Condition": {"ArnLike": {"lambda:FunctionArn": [f"{f}:*" for f in functions]}}}
+            yield _allow("SeeSources", "lambda", "GetEventSourceMapping ListEventSourceMappings ListTags", ["*"])
+
+    def roles(self) -> Iterator[Json]:
+        groups = [("Roles", "lambda", [self.names.role(f.name) for f in self.service.functions])]
+        if self.has(Schedule):
+            groups.append(("SchedulerRole", "scheduler", [self.names.scheduler_role]))
+        for sid, service, names in groups:
+            arns = self.role_arns(names)
+            yield _allow(sid, "iam", _ROLE, arns)
+            passed = {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
+            yield {**_allow(f"Pass{sid}", "iam", "PassRole", arns), "Condition": passed}
+        if self.with_network:
+            arns = self.role_arns(self.names.role(name) for name in self.with_network)
+            policy = f"arn:{self.partition}:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
+            attach = _allow("NetworkOfRoles", "iam", "AttachRolePolicy DetachRolePolicy", arns)
+            yield {**attach, "Condition": {"ArnEquals": {"iam:PolicyARN": policy}}}
+
+    def role_arns(self, names: Iterable[str]) -> list[str]:
+        return [f"arn:{self.partition}:iam::{self.account}:role/{name}-{self.region}" for name in names]
+
+    def logs(self) -> Iterator[Json]:
+        groups = [self.names.log_group(f.name) for f in self.service.functions]
+        if self.has(Route, Mount):
+            groups.append(self.names.api_log_group)
+        arns = [self.arn("logs", f"log-group:{group}{end}") for group in groups for end in ("", ":*")]
+        yield _allow("Logs", "logs", _LOGS, arns)
+        yield _allow("SeeLogs", "logs", "DescribeLogGroups", ["*"])
+
+    def http(self) -> Iterator[Json]:
+        if not self.has(Route, Mount) or self.settings.http != "http-api":
+            return
+        yield _allow("LogDelivery", "logs", _LOG_DELIVERY, ["*"])
+        # The id of an API is known only once it is made, and its actions are named after HTTP's methods.
+        paths = ["/apis", "/apis/*", "/tags/*"]
+        domain = self.settings.domain
+        if domain is not None:
+            paths += ["/domainnames", f"/domainnames/{domain.name}", f"/domainnames/{domain.name}/*"]
+            yield _allow("Certificate", "acm", "DescribeCertificate", [domain.certificate_arn])
+        arns = [f"arn:{self.partition}:apigateway:{self.region}::{path}" for path in paths]
+        yield _allow("Api", "apigateway", "DELETE GET PATCH POST PUT TagResource UntagResource", arns)
+        if domain is not None and domain.hosted_zone_id is not None:
+            zone = f"arn:{self.partition}:route53:::hostedzone/{domain.hosted_zone_id}"
+            records = "ChangeResourceRecordSets GetHostedZone ListResourceRecordSets"
+            yield _allow("Record", "route53", records, [zone])
+            yield _allow("RecordChange", "route53", "GetChange", [f"arn:{self.partition}:route53:::change/*"])
+
+    def queues(self) -> Iterator[Json]:
+        live, dead = [], []
+        for queue in self.service.resources:
+            if isinstance(queue, Queue):
+                live.append(self.names.queue(queue.name, ordered=queue.ordered))
+                dead.append(self.names.dead_queue(queue.name, ordered=queue.ordered))
+        for trigger in self.triggers:
+            if isinstance(trigger, Subscribe | ObjectEvent):
+                live.append(self.names.trigger_queue(trigger.id))
+                dead.append(self.names.dead_trigger_queue(trigger.id))
+        if self.has(Schedule):
+            dead.append(self.names.dead_schedules)
+        if live or dead:
+            yield _allow("Queues", "sqs", _QUEUE, [self.arn("sqs", name) for name in (*live, *dead)])
+            yield _allow("DeadLetters", "sqs", _DEAD_LETTERS, [self.arn("sqs", name) for name in (*live, *dead)])
+
+    def data(self) -> Iterator[Json]:
+        named: dict[str, list[str]] = {}
+        for resource in self.service.resources:
+            named.setdefault(resource.kind, []).append(resource.name)
+        if topics := named.get("topic"):
+            yield _allow("Topics", "sns", _TOPIC, [self.arn("sns", self.names.topic(name)) for name in topics])
+            # Ending a subscription is an action on the subscription, whose name AWS invents.
+            yield _allow(
+                "Subscriptions", "sns", "Unsubscribe", [self.arn("sns", f"{self.names.topic(n)}:*") for n in topics]
+            )
+        if tables := named.get("table"):
+            arns = [self.arn("dynamodb", f"table/{self.names.table(name)}") for name in tables]
+            yield _allow("Tables", "dynamodb", _TABLE, arns)
+        if buckets := named.get("bucket"):
+            arns = [f"arn:{self.partition}:s3:::{self.bucket(name)}" for name in buckets]
+            yield _allow("Buckets", "s3", _BUCKET, arns)
+            yield _allow("Objects", "s3", _OBJECTS, [f"{arn}/*" for arn in arns])
+        if self.secrets:
+            # Secrets Manager puts "-" and six letters of its own behind a name.
+            arns = [self.arn("secretsmanager", f"secret:{self.names.secret(name)}-??????") for name in self.secrets]
+            yield _allow("Secrets", "secretsmanager", _SECRET, arns)
+
+    def bucket(self, name: str) -> str:
+        text = self.names.bucket(name)
+        return text.replace("${AWS::AccountId}", self.account).replace("${AWS::Region}", self.region)
+
+
+def _allow(sid: str, service: str, actions: str, resources: list[str]) -> Json:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": sorted(f"{service}:{action}" for action in actions.split()),
+        "Resource": resources,
+    }
