@@ -398,7 +398,7 @@ def completions(environment: dict[str, str], root: Path, words: str) -> list[str
 
 
 def test_completion_knows_commands_options_and_providers(root: Path, environment: dict[str, str]) -> None:
-    assert completions(environment, root, "pys-multi de") == ["dev", "deploy", "destroy"]
+    assert completions(environment, root, "pys-multi de") == ["dev", "deploy", "destroy", "dead"]
     assert completions(environment, root, "pys-multi deploy --cl") == ["--cloud"]
     assert "paper" in completions(environment, root, "pys-multi deploy --cloud p")
 
