@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pys_multi.messages import Event, Message
     from pys_multi.reactions import Failure, Runner
     from pys_multi.resources import Backend
-    from pys_multi.triggers import Middleware
+    from pys_multi.triggers import Auth, Middleware
 
     Step: TypeAlias = Callable[[Request], Any]
     #: Whether the step must be awaited, and the step.
@@ -47,7 +47,8 @@ class Runtime:
     """Dispatches what arrives at one function, or at every function of an app when ``function`` is None.
 
     connect makes the provider's backend of the resources, at their first use. max_body: bytes. logs: whether log
-    records go to stdout as JSON; a test keeps its own handlers.
+    records go to stdout as JSON; a test keeps its own handlers. private: the authenticator of private routes, for hosts
+    that let others reach them.
     Thread-safe once started.
     """
 
@@ -61,6 +62,7 @@ class Runtime:
         connect: Callable[[], Backend] | None = None,
         max_body: int = MAX_BODY_BYTES,
         logs: bool = True,
+        private: Auth | None = None,
     ) -> None:
         if function is not None and function not in app.functions:
             raise PysMultiError(
@@ -71,6 +73,7 @@ class Runtime:
         self.stage = stage
         self.build_id = build_id
         self.max_body = max_body
+        self._private = private
         app.running_function = self.function
         app.connect = connect
         app.backend = None
@@ -228,10 +231,11 @@ class Runtime:
             step, must_await = _bound(target)
             middlewares = target.middleware
         must_await, step = self._around(step, must_await, middlewares, None)
-        if target.auth is not None:
+        auth = target.auth or (None if target.public else self._private)
+        if auth is not None:
             from pys_multi.middleware import guard
 
-            step = guard(step, must_await, target.auth)
+            step = guard(step, must_await, auth)
         around = (*self.app.middlewares, *owner.middlewares)
         chain = self._chains[target] = self._around(step, must_await, around, self._cors_of(owner))
         return chain
@@ -395,7 +399,13 @@ class Runtime:
         logging.getLogger("pys_multi").error(text, exc_info=error)
 
 
-def load(directory: str, *, connect: Callable[[App], Backend] | None = None, max_body: int = MAX_BODY_BYTES) -> Runtime:
+def load(
+    directory: str,
+    *,
+    connect: Callable[[App], Backend] | None = None,
+    max_body: int = MAX_BODY_BYTES,
+    private: Auth | None = None,
+) -> Runtime:
     """The runtime of the bundle in a directory, which is on ``sys.path``.
 
     Which function it is comes from ``PYS_MULTI_FUNCTION``, the stage from ``PYS_MULTI_STAGE``. What the user's
@@ -415,6 +425,7 @@ def load(directory: str, *, connect: Callable[[App], Backend] | None = None, max
         build_id=build["build_id"],
         connect=(lambda: connect(app)) if connect is not None else None,
         max_body=max_body,
+        private=private,
     )
 
 

@@ -77,7 +77,7 @@ _BUNDLE_BUCKET = """
     PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning
     PutEncryptionConfiguration PutLifecycleConfiguration
 """
-_SECRET = (
+_SECRETS = (
     "CreateSecret DeleteSecret DescribeSecret GetSecretValue PutSecretValue TagResource UntagResource UpdateSecret"
 )
 _SCHEDULE = """
@@ -261,7 +261,7 @@ class _Statements:
         if self.secrets:
             # Secrets Manager puts "-" and six letters of its own behind a name.
             arns = [self.arn("secretsmanager", f"secret:{self.names.secret(name)}-??????") for name in self.secrets]
-            yield _allow("Secrets", "secretsmanager", _SECRET, arns)
+            yield _allow("Secrets", "secretsmanager", _SECRETS, arns)
 
     def bucket(self, name: str) -> str:
         text = self.names.bucket(name)

@@ -256,7 +256,7 @@ def _from_v2(event: Json, http: Json, path: str, root: str) -> Request:
     cookies = event.get("cookies")
     if cookies:
         headers["cookie"] = "; ".join(cookies)
-    return Request(
+    request = Request(
         http["method"],
         path or "/",
         query_string=event["rawQueryString"],
@@ -266,6 +266,10 @@ def _from_v2(event: Json, http: Json, path: str, root: str) -> Request:
         scheme="https",
         root_path=root,
     )
+    signer = event["requestContext"].get("authorizer")
+    if signer:
+        request.principal = _caller(signer.get("iam"))
+    return request
 
 
 def _request_rest(event: Json, base_path: str) -> Request:
@@ -277,16 +281,19 @@ def _request_rest(event: Json, base_path: str) -> Request:
     root = whole[: -len(path)] if whole != path and whole.endswith(path) else ""
     if not root and base_path and f"{path}/".startswith(f"{base_path}/"):
         root, path = base_path, path[len(base_path) :]
-    return Request(
+    identity = about.get("identity") or {}
+    request = Request(
         event["httpMethod"],
         (_unquote(path) if "%" in path else path) or "/",
         query_string=_query_string(event, encoded=False),
         headers=_pairs(event),
         body=_body(event),
-        client=(about.get("identity") or {}).get("sourceIp") or "",
+        client=identity.get("sourceIp") or "",
         scheme="https",
         root_path=root,
     )
+    request.principal = _caller(identity)
+    return request
 
 
 def _request_alb(event: Json, base_path: str) -> Request:
@@ -305,6 +312,26 @@ def _request_alb(event: Json, base_path: str) -> Request:
         scheme=forwarded.get("x-forwarded-proto", "http"),
         root_path=base_path,
     )
+
+
+def _caller(identity: Json | None) -> Json | None:
+    """Who signed the request, once AWS has found that they may call: its account, ARN and id; None for nobody."""
+    if not identity or not identity.get("userArn"):
+        return None
+    return {"account": identity.get("accountId"), "arn": identity["userArn"], "id": identity.get("userId")}
+
+
+def known_to_aws(request: Request) -> object:
+    """The authenticator of private routes: API Gateway and function URLs say who signed a request that they let pass.
+
+    They match paths before they are decoded and know no converters, so the function looks itself whether a request
+    for a private route came through a route that lets only known callers pass.
+    """
+    if request.principal is None:
+        from pys_multi.errors import HTTPError
+
+        raise HTTPError(403, "this route is private: sign the request as somebody whom AWS lets call it")
+    return request.principal
 
 
 def _body(event: Json) -> bytes | str:
@@ -483,7 +510,7 @@ def start(directory: str) -> Adapter:
         front = parse_json(file.read())
     if "logging" in sys.modules:
         _take_logs_over()
-    runtime = load(directory, connect=connect, max_body=_MAX_PAYLOAD)
+    runtime = load(directory, connect=connect, max_body=_MAX_PAYLOAD, private=known_to_aws)
     runtime.start()
     adapter = Adapter(runtime, front["http"], front.get("base_path", ""))
     adapter.watch()
