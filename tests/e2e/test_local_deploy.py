@@ -64,6 +64,8 @@ def get() -> dict:
 @worker.consume(orders)
 def ship(message) -> None:
     print("shipped by", VERSION, message.attempt)
+    if message.text == "fail":
+        raise ValueError("as asked")
 
 @worker.get("/slow/{name}")
 def slow(name: str) -> dict:
@@ -361,9 +363,13 @@ def test_invoke_calls_routes_and_hands_events_to_triggers(stage: Stage) -> None:
     call = stage.invoke(path="/version")
     assert (call.status, json.loads(call.body)["version"]) == (200, 1)
     assert call.request_id
+    alone = stage.invoke(function="api", path="/version?a=1")
+    assert (alone.status, json.loads(alone.body)["version"]) == (200, 1)
+    assert stage.invoke(function="worker", path="/version").status == 404
     event = stage.invoke(trigger="worker:ship", body=b'{"n": 2}')
     assert (event.status, event.error) == (200, "")
     stage.wait_log("shipped by 1")
+    assert stage.invoke(trigger="worker:ship", body=b"fail").status == 500
     stage.close()
     with pytest.raises(ProviderError, match="nothing runs"):
         stage.invoke(path="/version")

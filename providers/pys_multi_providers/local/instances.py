@@ -8,39 +8,22 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pys_multi.model import Function
-from pys_multi_providers.local.frames import WINDOW, Decoder, encode
+from pys_multi_providers.local import process
+from pys_multi_providers.local.calls import Call, CallFailed, Crashed, Stream, StreamBroken, TimedOut
+from pys_multi_providers.local.frames import Decoder, encode
 
 if TYPE_CHECKING:
     from pys_multi_providers.local.frames import Frame
 
-#: Output of an instance, in bytes per quarter of a second, past which it waits for its own log.
-_OUTPUT_RATE = 2 * 1024 * 1024
 _TAIL_LINES = 30
-
-
-class CallFailed(Exception):
-    """The call got no answer from its instance."""
-
-
-class TimedOut(CallFailed):
-    """The handler ran past its function's timeout."""
-
-
-class Crashed(CallFailed):
-    """The instance ended while it worked on the call."""
-
-
-class StreamBroken(CallFailed):
-    """A streamed answer stopped before its end."""
 
 
 class StartFailed(Exception):
@@ -73,83 +56,6 @@ class Launch:
     hello: Mapping[str, Any]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     start_timeout: float = 30.0
-
-
-class Call:
-    """One piece of work for an instance, and the future of its answer."""
-
-    __slots__ = ("body", "error", "future", "header", "held", "stream", "submitted", "timer")
-
-    def __init__(
-        self, header: dict[str, Any], body: bytes, loop: asyncio.AbstractEventLoop, *, held: bool = False
-    ) -> None:
-        self.header = header
-        self.body = body
-        #: It runs in a place that is held for it, and takes none of its own.
-        self.held = held
-        self.future: asyncio.Future[Frame] = loop.create_future()
-        self.timer: asyncio.TimerHandle | None = None
-        self.stream: Stream | None = None
-        self.submitted = time.perf_counter()
-        self.error = False
-
-    def fail(self, error: CallFailed) -> None:
-        self.error = True
-        if self.stream is not None:
-            self.stream.finish(error)
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def stop_clock(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-
-class Stream:
-    """A streamed body as an async iterator; closing it tells the instance that nobody reads on."""
-
-    def __init__(self, control: Callable[[dict[str, Any]], None]) -> None:
-        self._control = control
-        self._chunks: deque[bytes] = deque()
-        self._arrived = asyncio.Event()
-        self._done = False
-        self._error: CallFailed | None = None
-        self._consumed = 0
-
-    def push(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._arrived.set()
-
-    def finish(self, error: CallFailed | None = None) -> None:
-        if not self._done:
-            self._done = True
-            self._error = error
-            self._arrived.set()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while not self._chunks:
-            if self._done:
-                if self._error is not None:
-                    raise self._error
-                raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
-        chunk = self._chunks.popleft()
-        self._consumed += len(chunk)
-        if self._consumed >= WINDOW // 4 and not self._done:
-            self._control({"kind": "consumed", "bytes": self._consumed})
-            self._consumed = 0
-        return chunk
-
-    async def aclose(self) -> None:
-        """Stops the instance from producing more."""
-        if not self._done:
-            self._control({"kind": "cancel"})
-        self._chunks.clear()
 
 
 class Owner(Protocol):
@@ -202,8 +108,8 @@ class Instance:
             ours.setblocking(False)
             await self._loop.create_connection(lambda: _Connection(self), sock=ours)
             transport, _ = await self._loop.subprocess_exec(
-                lambda: _Process(self),
-                *_command(self.launch, theirs.fileno()),
+                lambda: process.Output(self),
+                *process.command(self.launch.python, self.launch.build, theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 cwd=self.launch.build,
                 env=_environment(self.launch, self._folder),
@@ -246,11 +152,10 @@ class Instance:
             self.reason = reason
         if self.state != "ended":
             self.state = "retiring"
-        process = self._process
-        if process is not None and self._running:
+        if self._process is not None and self._running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 # Its own session: what the handler started goes as well.
-                os.killpg(process.get_pid(), signal.SIGKILL)
+                os.killpg(self._process.get_pid(), signal.SIGKILL)
 
     async def stop(self, grace: float) -> None:
         """Lets calls finish and the process leave by itself; kills it after ``grace`` seconds."""
@@ -283,7 +188,7 @@ class Instance:
     def memory(self) -> int | None:
         """Resident bytes of the process, None where that cannot be read."""
         pid = self.pid
-        return _resident(pid) if pid else None
+        return process.resident(pid) if pid else None
 
     # ---- calls
 
@@ -392,12 +297,10 @@ class Instance:
 
     def exited(self) -> None:
         self._running = False
-        process = self._process
-        if process is not None and not self.reason:
-            self.reason = _describe_exit(process.get_returncode())
-        if process is not None:
+        if self._process is not None:
+            self.reason = self.reason or process.describe_exit(self._process.get_returncode())
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.get_pid(), signal.SIGKILL)
+                os.killpg(self._process.get_pid(), signal.SIGKILL)
         if not self._connected:
             self._finish()
 
@@ -444,80 +347,6 @@ class _Connection(asyncio.Protocol):
         self._instance.connection_lost()
 
 
-class _Process(asyncio.SubprocessProtocol):
-    """Cuts output into lines; a chatty instance waits for its log instead of keeping the supervisor busy."""
-
-    _LONGEST_LINE = 64 * 1024
-
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
-        self._rest: dict[int, bytes] = {1: b"", 2: b""}
-        self._transport: asyncio.SubprocessTransport | None = None
-        self._budget = _OUTPUT_RATE
-        self._refill: asyncio.TimerHandle | None = None
-        self._paused: set[int] = set()
-        self._former: dict[int, bytes] = {}
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.SubprocessTransport, transport)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        lines = (self._rest[fd] + data).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > self._LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._rest[fd] = rest
-        if lines:
-            self._instance.lines(lines)
-        self._budget -= len(data)
-        if self._refill is None:
-            self._refill = asyncio.get_running_loop().call_later(0.25, self._fill)
-        if self._budget < 0 and fd not in self._paused:
-            self._paused.add(fd)
-            self._pipe(fd).pause_reading()
-
-    def _fill(self) -> None:
-        self._refill = None
-        self._budget = _OUTPUT_RATE
-        for fd, rest in self._rest.items():
-            if rest and rest is self._former.get(fd):
-                # Nobody goes on with this line: it is shown without its end.
-                self._rest[fd] = b""
-                self._instance.lines([rest])
-        self._former = dict(self._rest)
-        if any(self._rest.values()):
-            self._refill = asyncio.get_running_loop().call_later(0.25, self._fill)
-        for fd in self._paused:
-            if not self._pipe(fd).is_closing():
-                self._pipe(fd).resume_reading()
-        self._paused.clear()
-
-    def _pipe(self, fd: int) -> asyncio.ReadTransport:
-        if self._transport is None:
-            raise RuntimeError("output came before its process")
-        return cast(asyncio.ReadTransport, self._transport.get_pipe_transport(fd))
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
-        self._paused.discard(fd)
-        if self._rest.get(fd):
-            self._instance.lines([self._rest[fd]])
-            self._rest[fd] = b""
-
-    def process_exited(self) -> None:
-        self._instance.exited()
-
-
-def _command(launch: Launch, descriptor: int) -> list[str]:
-    # -I and -S: nothing of this machine's site-packages or environment gets in. -u: no line is lost in a crash.
-    # -B: a build is never written to.
-    start = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-        "from pys_multi_providers.local.runtime import main; main(int(sys.argv.pop(1)))"
-    )
-    return [launch.python, "-I", "-S", "-u", "-B", "-c", start, str(launch.build), str(descriptor)]
-
-
 def _environment(launch: Launch, folder: Path) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -532,33 +361,3 @@ def _environment(launch: Launch, folder: Path) -> dict[str, str]:
         "PYS_MULTI_STAGE": launch.stage,
         "PYS_MULTI_BUILD_ID": launch.build_id,
     }
-
-
-def _describe_exit(status: int | None) -> str:
-    if status is None:
-        return "ended"
-    if status < 0:
-        try:
-            return f"was killed by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"was killed by signal {-status}"
-    return f"exited with status {status}"
-
-
-if sys.platform == "linux":
-    _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-    def _resident(pid: int) -> int | None:
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            return None
-
-else:
-
-    def _resident(pid: int) -> int | None:
-        import subprocess
-
-        result = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return int(result.stdout) * 1024 if result.stdout.strip().isdigit() else None

@@ -17,7 +17,8 @@ from pys_multi.errors import HTTPError
 from pys_multi.http import Request, Response
 from pys_multi.messages import Event, Message
 from pys_multi.runtime import problem
-from pys_multi_providers.local.instances import Call, CallFailed, Crashed, Instance, Launch, StartFailed, TimedOut
+from pys_multi_providers.local.calls import Call, CallFailed, Crashed, TimedOut
+from pys_multi_providers.local.instances import Instance, Launch, StartFailed
 from pys_multi_providers.local.journal import Journal
 from pys_multi_providers.local.meter import Meter
 

@@ -47,8 +47,14 @@ from pys_multi_tools.suggest import did_you_mean
 from pys_multi_tools.target import Target, host_target
 
 if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from pys_multi.app import App
+    from pys_multi_providers.local.sandbox import Sandbox
     from pys_multi_providers.local.store import Store
     from pys_multi_tools.bundle import Bundle
+    from pys_multi_tools.project import Project
 
 MANIFEST = "manifest.json"
 OnProgress = Callable[[Progress], None]
@@ -277,6 +283,39 @@ class LocalProvider:
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         """Whether this machine can run a service, and whether the stage's supervisor is well."""
         return doctor.findings(deployment, _state(deployment) if deployment is not None else None)
+
+    def warm(self) -> None:
+        """Imports what :meth:`serve` needs."""
+        from pys_multi_providers.local.embedded import warm
+
+        warm()
+
+    def serve(
+        self,
+        app: App,
+        project: Project,
+        listener: socket.socket,
+        *,
+        state: Path,
+        on_call: Callable[[str, str, int, float], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        """Runs the service in this process, for development; a secret that has no value is not there."""
+        from pys_multi_providers.local.embedded import serve
+
+        values: dict[str, str] = {}
+        for name, reference in project.settings.secrets.items():
+            with contextlib.suppress(ProviderError):
+                values |= secrets.resolve({name: reference}, project.root)
+        serve(app, listener, directory=state, stage=project.stage, secrets=values, on_call=on_call, on_ready=on_ready)
+
+    def sandbox(
+        self, service: Service, directory: Path, *, secrets: Mapping[str, str], clock: Callable[[], float]
+    ) -> Sandbox:
+        """The resources of a service for tests in one process, in a folder and on the test's own clock."""
+        from pys_multi_providers.local.sandbox import Sandbox
+
+        return Sandbox(service, directory, secrets=secrets, clock=clock)
 
 
 def _settings(deployment: Deployment) -> LocalSettings:

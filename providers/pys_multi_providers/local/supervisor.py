@@ -11,7 +11,6 @@ that was killed serves again with the next deploy and not by itself.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import fcntl
 import logging
@@ -26,16 +25,15 @@ from typing import Any
 import uvloop
 
 from pys_multi.errors import ResourceError
-from pys_multi.messages import Event, Message
-from pys_multi.model import Consume, ObjectEvent, Service, Subscribe
+from pys_multi.model import Service
+from pys_multi_providers.local import invoking
 from pys_multi_providers.local.buckets import PresignedBuckets
 from pys_multi_providers.local.control import ControlServer, Say, own_version
 from pys_multi_providers.local.front import Front
-from pys_multi_providers.local.instances import CallFailed, StartFailed
+from pys_multi_providers.local.instances import StartFailed
 from pys_multi_providers.local.journal import Journal
 from pys_multi_providers.local.listener import Listener, bind
 from pys_multi_providers.local.meter import RETENTION, Meter
-from pys_multi_providers.local.pool import new_id
 from pys_multi_providers.local.pump import Pump
 from pys_multi_providers.local.release import Order, Release
 from pys_multi_providers.local.resources import LocalBackend
@@ -259,24 +257,11 @@ class Supervisor:
         return {"functions": {name: counted.to_json() for name, counted in counts.items()}}
 
     async def _invoke(self, request: dict[str, Any], say: Say) -> dict[str, Any]:  # noqa: ARG002
-        """Hands an event to one trigger, past its queue."""
         if self._release is None:
             raise ProviderError("nothing is deployed")
-        function, trigger = _find_trigger(self._release.service, request["trigger"])
-        body = base64.b64decode(request["body"])
-        started = time.perf_counter()
-        error = ""
-        async with self._release.capacity(function) as invoke:
-            try:
-                if isinstance(trigger, Consume | Subscribe):
-                    message = Message(body, id=new_id(), sent_at=time.time())
-                    failures = await invoke(trigger.id, "messages", [message])
-                else:
-                    failures = await invoke(trigger.id, "event", _event(trigger, body))
-                error = "; ".join(failures.values())
-            except CallFailed as failed:
-                error = str(failed)
-        return {"error": error, "duration_ms": (time.perf_counter() - started) * 1000}
+        if "trigger" in request:
+            return await invoking.hand_over(self._release, request)
+        return await invoking.call(self._release, request)
 
 
 async def _close(pump: Pump, grace: float) -> None:
@@ -286,32 +271,6 @@ async def _close(pump: Pump, grace: float) -> None:
 
 def _longest_timeout(service: Service) -> float:
     return max((function.timeout for function in service.functions), default=0.0)
-
-
-def _find_trigger(service: Service, id: str) -> tuple[str, Any]:
-    for function in service.functions:
-        for trigger in function.triggers:
-            if trigger.id == id:
-                return function.name, trigger
-    raise ProviderError(f"the deployed service has no trigger {id!r}", hint="deploy, and invoke again")
-
-
-def _event(trigger: Any, body: bytes) -> Event:
-    import json
-
-    try:
-        fields = json.loads(body) if body.strip() else {}
-        if not isinstance(fields, dict):
-            raise ValueError("it is no object")
-        known = {name: fields[name] for name in ("key", "size", "etag", "time") if name in fields}
-        if isinstance(trigger, ObjectEvent):
-            known |= {"kind": trigger.event, "bucket": trigger.bucket}
-        else:
-            known["kind"] = "schedule"
-        return Event(**{"id": new_id(), "time": time.time(), **known})
-    except ValueError as error:
-        hint = 'write an object such as {"key": "a.pdf", "size": 3}'
-        raise ProviderError(f"the payload is not an event: {error}", where=trigger.id, hint=hint) from None
 
 
 @contextlib.contextmanager
