@@ -113,6 +113,13 @@ def compile_cached(interpreter: Interpreter, sources: Iterable[Source], cache: C
     return result
 
 
+def pyc_path(path: str, interpreter: Interpreter | None) -> str:
+    """Where Python looks for the bytecode of a module that ships with its source."""
+    folder, _, name = path.rpartition("/")
+    tag = interpreter.tag if interpreter else ""
+    return f"{folder + '/' if folder else ''}__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
+
+
 def _batches(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
     if not sources:
         return

@@ -26,7 +26,7 @@ _PLATFORMS = {"linux": ("linux", "Linux", "posix"), "macos": ("darwin", "Darwin"
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One installed distribution. name: normalised. files: its paths, as RECORD lists them."""
+    """One installed distribution. name: normalised. files: its paths, as RECORD lists them. tags: of its wheel."""
 
     name: str
     version: str
@@ -35,6 +35,7 @@ class Distribution:
     license: str
     files: frozenset[str]
     pure: bool
+    tags: frozenset[str]
 
 
 def read_all(folder: Path) -> dict[str, Distribution]:
@@ -124,6 +125,7 @@ def _read(info: Path) -> Distribution:
         license=_license(metadata),
         files=frozenset(row[0] for row in rows if row),
         pure="root-is-purelib: true" in text.lower(),
+        tags=frozenset(re.findall(r"^Tag:\s*(\S+)", text, re.MULTILINE)),
     )
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pys_multi_tools.bundle import archive
 from pys_multi_tools.bundle.archive import Entry
-from pys_multi_tools.bundle.bytecode import Detail, Interpreter, Source, compile_cached
+from pys_multi_tools.bundle.bytecode import Detail, Interpreter, Source, compile_cached, pyc_path
 from pys_multi_tools.bundle.cache import Cache
-from pys_multi_tools.bundle.layer import pyc_path
 from pys_multi_tools.bundle.selection import File
 from pys_multi_tools.errors import BundleError
 from pys_multi_tools.target import Target

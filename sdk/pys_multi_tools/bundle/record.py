@@ -67,7 +67,7 @@ def sbom(*, service: str, build_id: str, packages: Sequence[Mapping[str, Any]]) 
             "tools": {"components": [{"type": "application", "name": "pys-multi", "version": _version("pys-multi")}]},
         },
         "components": [
-            _component("pys-multi", _version("pys-multi"), sdk, "Apache-2.0", ()),
+            _component("pys-multi", _version("pys-multi"), sdk, "Apache-2.0", ""),
             *(
                 _component(p["name"], p["version"], refs[p["name"]], p["license"], p["sha256"], local=p["local"])
                 for p in packages
@@ -80,16 +80,14 @@ def sbom(*, service: str, build_id: str, packages: Sequence[Mapping[str, Any]]) 
     }
 
 
-def _component(
-    name: str, number: str, ref: str, licence: str, hashes: Sequence[str], *, local: bool = False
-) -> dict[str, Any]:
+def _component(name: str, number: str, ref: str, licence: str, digest: str, *, local: bool = False) -> dict[str, Any]:
     component: dict[str, Any] = {"type": "library", "bom-ref": ref, "name": name, "version": number}
     if not local:  # a project of this repository is on no index
         component["purl"] = ref
     if licence:
         component["licenses"] = [{"license": {"name": licence}}]
-    if hashes:
-        component["hashes"] = [{"alg": "SHA-256", "content": digest} for digest in hashes]
+    if digest:
+        component["hashes"] = [{"alg": "SHA-256", "content": digest}]
     return component
 
 
