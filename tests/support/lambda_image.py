@@ -1,0 +1,69 @@
+"""What AWS's Python runtime has before a function comes: an interpreter, its runtime client, and boto3.
+
+Nothing of this project and of its environment is on the path of a function: what is not in the bundle is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pys_multi_tools.bundle.bytecode import find_interpreter
+from pys_multi_tools.bundle.cache import Cache
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An interpreter, the folder of what is installed, and the minor version."""
+
+    python: str
+    packages: Path
+    version: str
+
+    def command(self, handler: str) -> list[str]:
+        """What starts the runtime client; the working directory is the unpacked bundle."""
+        return [self.python, "-S", "-m", "awslambdaric", handler]
+
+    def environment(self) -> dict[str, str]:
+        """Variables that the platform sets ("Defined runtime environment variables")."""
+        return {
+            "PATH": os.defpath,
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "PYTHONPATH": str(self.packages),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{self.version}",
+        }
+
+
+def image(version: str, folder: Path) -> Image | None:
+    """The image of a minor version of Python, made below a folder; None where this machine has no such Python."""
+    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        python = str(Path(sys.base_prefix, "bin", f"python{version}"))
+    else:
+        found = find_interpreter(version, Cache(folder / "cache"))
+        if found is None:
+            return None
+        python = found.path
+    packages = folder / f"lambda-{version}"
+    subprocess.run(
+        [
+            *(str(Path(sys.prefix, "bin", "uv")), "pip", "install", "--quiet", "--compile-bytecode"),
+            *(
+                "--python",
+                python,
+                "--target",
+                str(packages),
+                "--only-binary",
+                ":all:",
+                "awslambdaric>=4",
+                "boto3>=1.35",
+            ),
+        ],
+        check=True,
+        env={**os.environ, "VIRTUAL_ENV": ""},
+    )
+    return Image(python, packages, version)
