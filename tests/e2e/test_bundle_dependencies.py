@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -144,6 +145,27 @@ def test_source_only_distribution_is_named_with_the_ways_out(root: Path, cache: 
     assert "image" in caught.value.hint
     # Of this very machine it can be built.
     assert "docopt.pyc" in names(one(built(root, cache, host())))
+
+
+def test_a_pure_project_from_a_repository_is_built_for_any_target(root: Path, cache: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    write(
+        repository,
+        {
+            "pyproject.toml": '[project]\nname = "versioned"\nversion = "1.2"\n'
+            '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n',
+            "versioned/__init__.py": "X = 1\n",
+        },
+    )
+    git = ["git", "-C", str(repository), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], check=True)
+    wanted = [f"versioned @ git+file://{repository}", "markupsafe"]
+    make_project(root, imports="import versioned\n", requirements=wanted)
+    artefact = one(built(root, cache, LAMBDA_ARM))
+    assert "versioned/__init__.pyc" in names(artefact)
+    versions = {package["name"]: package["version"] for package in record(artefact)["distributions"]}
+    assert versions["versioned"] == "1.2"
 
 
 def test_data_files_are_read_with_importlib_resources(root: Path, tmp_path: Path, cache: Path) -> None:

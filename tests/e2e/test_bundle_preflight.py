@@ -173,6 +173,7 @@ def test_the_sbom_is_valid_cyclonedx(root: Path, cache: Path) -> None:
     assert components["requests"]["purl"] == "pkg:pypi/requests@2.32.3"
     assert components["requests"]["licenses"] == [{"license": {"name": "Apache-2.0"}}]
     assert components["six"]["hashes"][0]["alg"] == "SHA-256"
+    assert len(components["charset-normalizer"]["hashes"]) == 1  # of the one wheel that is in the artefact
     depends = {row["ref"]: row["dependsOn"] for row in document["dependencies"]}
     assert any(ref.startswith("pkg:pypi/urllib3@") for ref in depends["pkg:pypi/requests@2.32.3"])
     assert "pkg:pypi/pys-multi@" in "".join(components["pys-multi"]["purl"])
