@@ -17,7 +17,7 @@ from pys_multi_tools.errors import ProviderError
 
 def findings(deployment: Deployment | None, state: State | None) -> list[Finding]:
     """Everything, or what can be said without a project."""
-    found = [_sqlite_finding(), _uv_finding()]
+    found = [_sqlite_finding()]
     if deployment is None or state is None:
         return found
     try:
@@ -59,19 +59,10 @@ def find_python(version: str) -> str:
 
 
 def _sqlite_finding() -> Finding:
-    # 3.35 brought RETURNING, 3.37 STRICT; what the store needs is older than both, and 3.31 is what Debian 11 lacks.
+    # The store upserts, which came with 3.24 (https://sqlite.org/lang_upsert.html).
     ok = sqlite3.sqlite_version_info >= (3, 24, 0)
     hint = "" if ok else "use a Python with SQLite 3.24 or newer"
     return Finding(subject="local sqlite", ok=ok, text=sqlite3.sqlite_version, hint=hint)
-
-
-def _uv_finding() -> Finding:
-    try:
-        from uv import find_uv_bin
-
-        return Finding(subject="local uv", ok=True, text=find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        return Finding(subject="local uv", ok=False, text="not found", hint="pip install uv")
 
 
 def _state_finding(state: State) -> Finding:

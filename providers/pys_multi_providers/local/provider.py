@@ -399,8 +399,9 @@ def _rotated(
 def _supervisor_change(state: State, stage: str, deployed: bool) -> Change:
     hello = Client(state).hello()
     if hello is None:
-        action, reason = ("update", "it does not run: it will be started") if deployed else ("create", "")
-        return Change(action="update" if action == "update" else "create", kind="supervisor", name=stage, reason=reason)
+        if not deployed:
+            return Change(action="create", kind="supervisor", name=stage)
+        return Change(action="update", kind="supervisor", name=stage, reason="it does not run: it will be started")
     if hello["version"] != own_version():
         versions = (("version", hello["version"], own_version()),)
         return Change(action="replace", kind="supervisor", name=stage, reason="version", properties=versions)
