@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 
 from pys_multi_providers.local.client import Client
@@ -48,12 +47,15 @@ def find_python(version: str) -> str:
     """The interpreter of that version on this machine, and not one of a virtual environment. Raises ProviderError."""
     if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
         return str(getattr(sys, "_base_executable", sys.executable))
-    from uv import find_uv_bin
+    # The one that compiled the bundle, so that its bytecode is of use.
+    from pys_multi_tools.bundle.bytecode import find_interpreter
+    from pys_multi_tools.bundle.cache import Cache
 
-    command = [find_uv_bin(), "python", "find", "--system", "--no-project", "--no-python-downloads", version]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode == 0 and found.stdout.strip():
-        return found.stdout.strip()
+    cache = Cache()
+    with cache.in_use():
+        found = find_interpreter(version, cache)
+    if found is not None:
+        return found.path
     hint = f"install it (uv python install {version}), or set python to a version that is here"
     raise ProviderError(f"there is no Python {version} on this machine", where="python", hint=hint)
 

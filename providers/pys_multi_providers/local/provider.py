@@ -78,7 +78,7 @@ class LocalProvider:
     options_model: ClassVar[type[BaseModel]] = LocalOptions
 
     def check(self, deployment: Deployment) -> list[Problem]:
-        """Secrets without a value, and settings of functions that are not there."""
+        """Secrets without a value, settings of functions that are not there, and a Python that is not."""
         project = deployment.project
         wanted = sorted({name for names in view.secrets_of(deployment.service).values() for name in names})
         found = secrets.problems(wanted, project.settings.secrets, project.sources, project.root)
@@ -94,6 +94,11 @@ class LocalProvider:
                 found.append(Problem(where=where, what=f"there is no function {name!r}", hint=hint))
             if not 1 <= count <= 64:
                 found.append(Problem(where=where, what=f"{count} instances of {name!r}", hint="write 1 to 64"))
+        try:
+            find_python(project.settings.python)
+        except ProviderError as error:
+            where = project.sources.get("python", error.where)
+            found.append(Problem(where=where, what=error.what, hint=error.hint))
         return found
 
     def target(self, deployment: Deployment) -> Target:
