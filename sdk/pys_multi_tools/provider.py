@@ -7,11 +7,12 @@ pys-multi use the same door. Nothing else of the tools knows which clouds there 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,10 +124,6 @@ class Embedded(Protocol):
         """
 
 
-#: What to install for a provider that is not there.
-_EXTRAS: Mapping[str, str] = {name: f"pys-multi[{name}]" for name in ("aws", "gcp", "azure", "kubernetes", "amplify")}
-
-
 def installed() -> dict[str, EntryPoint]:
     """The providers that are installed, by name; none is imported."""
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
@@ -140,23 +137,29 @@ def load(name: str) -> Provider:
     """
     found = installed()
     if name not in found:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, found, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ProviderError(
-            f"no provider {name!r} is installed",
-            hint=f"{hint}installed: {', '.join(found) or 'none'}; install the one you want, for example: "
-            f"pip install '{_EXTRAS.get(name, 'pys-multi-' + name)}'",
-        )
+        extra = _with_extra("pys-multi", name)
+        install = f"; install it: pip install '{extra}'" if extra else ""
+        hint = f"{did_you_mean(name, found)}{install}".removeprefix("; ")
+        raise ProviderError(f"no provider {name!r} is installed", hint=hint or "install the distribution that has it")
     try:
         kind = found[name].load()
         provider: Provider = kind()
     except Exception as error:
+        distribution = found[name].dist
+        owner = distribution.name if distribution is not None else ""
         raise ProviderError(
             f"provider {name!r} is installed and its own code failed: {type(error).__name__}: {error}",
             where=found[name].value,
-            hint=f"reinstall its distribution with its extra, for example: pip install '{_EXTRAS.get(name, name)}'",
+            hint=f"install what it needs: pip install '{_with_extra(owner, name) or owner or name}'",
             detail=traceback.format_exc(),
         ) from error
     return provider
+
+
+def _with_extra(distribution: str, extra: str) -> str:
+    """``distribution[extra]`` where the distribution has such an extra, else nothing."""
+    try:
+        extras = metadata(distribution).get_all("Provides-Extra") or []
+    except PackageNotFoundError:
+        return ""
+    return f"{distribution}[{extra}]" if extra in extras else ""
