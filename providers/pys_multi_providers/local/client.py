@@ -26,13 +26,6 @@ OnProgress = Callable[[Progress], None]
 _START_SECONDS = 20.0
 _READ_SECONDS = 5.0
 _POLL = 0.02
-_DETACHED = """
-import os, sys
-if os.fork():
-    os._exit(0)
-from pys_multi_providers.local.supervisor import main
-main(sys.argv[1:])
-"""
 
 
 def _ignore(_: Progress) -> None:
@@ -109,7 +102,14 @@ class Client:
                 # Its own session, so that neither the end of this command nor Ctrl-C in its terminal reaches it;
                 # and a fork, so that whoever started it need not collect it when it ends.
                 subprocess.run(
-                    [sys.executable, "-P", "-c", _DETACHED, str(self._state.root)],
+                    [
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "pys_multi_providers.local.supervisor",
+                        "--detach",
+                        str(self._state.root),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -289,13 +289,16 @@ def _locked(state: State) -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the supervisor of the state folder that is the one argument."""
-    if len(arguments) != 1:
-        raise SystemExit("usage: python -m pys_multi_providers.local.supervisor STATE_FOLDER")
+    """Runs the supervisor of a state folder; with ``--detach`` as a process that nobody has to collect."""
+    *options, root = arguments or [""]
+    if not root or options not in ([], ["--detach"]):
+        raise SystemExit("usage: python -m pys_multi_providers.local.supervisor [--detach] STATE_FOLDER")
+    if options and os.fork():
+        os._exit(0)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     os.umask(0o077)
-    state = State(Path(arguments[0]))
+    state = State(Path(root))
     state.create()
     with _locked(state):
 
