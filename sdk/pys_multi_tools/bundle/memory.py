@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +66,7 @@ def recall(
         for row in document["builds"]:
             build = Build(root, _options(row["options"]), row["app"], _target(row["target"]), store, progress)
             try:
-                found.append(build.run(lambda build=build, row=row: _same_model(build, row["model"])))  # type: ignore[misc]
+                found.append(build.run(partial(_same_model, build, row["model"])))
             except (_Other, DiscoveryError, PysMultiError):
                 return None
     return tuple(found)
