@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from inspect import isasyncgenfunction, isgeneratorfunction, unwrap
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ def check(app: App, deployment: Deployment, provider: Provider, providers: Itera
         *check_capabilities(service, provider.name, provider.capabilities),
         *check_options(service, provider, providers),
         *check_settings(deployment),
+        *check_streaming(app, provider.name, provider.capabilities),
         *provider.check(deployment),
     ]
     python = deployment.project.settings.python
@@ -225,6 +227,20 @@ def check_settings(deployment: Deployment) -> Iterator[Problem]:
                 f"the service has no secret {name!r}",
                 f"did you mean {near[0]!r}?" if near else f'define it with app.secret("{name}"), or remove the line',
             )
+
+
+def check_streaming(app: App, name: str, can: Capabilities) -> Iterator[Problem]:
+    """Handlers that give their response piece by piece where a provider waits for all of it."""
+    if "streaming" in can.features:
+        return
+    for function in app.functions.values():
+        for endpoint in function.endpoints:
+            if isgeneratorfunction(handler := unwrap(endpoint.handler)) or isasyncgenfunction(handler):
+                yield _warning(
+                    endpoint.id,
+                    f"it streams, and {name} has no streaming: the caller gets the response when all of it is there",
+                    "put what is large into a bucket and redirect to its presigned URL, or use another provider",
+                )
 
 
 def public_routes(service: model.Service) -> list[tuple[str, str]]:

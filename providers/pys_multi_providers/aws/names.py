@@ -146,7 +146,9 @@ def _capitals(word: str) -> str:
 
 
 def _words(trigger: str) -> str:
-    return re.sub("[^A-Za-z0-9-]", "_", trigger)
+    """A trigger's id in letters that AWS takes; a handler's name may have others in it."""
+    plain = re.sub("[^A-Za-z0-9_-]", "_", trigger)
+    return plain if plain == trigger.replace(":", "_") else f"{plain}_{_hash(trigger)}"
 
 
 def _hash(text: str) -> str:

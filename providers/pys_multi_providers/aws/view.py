@@ -338,7 +338,12 @@ class _View:
             if not isinstance(trigger, Schedule):
                 continue
             for part, found in enumerate(cron.translate(trigger.expression, trigger.timezone)):
-                event: Json = {"kind": "schedule", "time": "<aws.scheduler.scheduled-time>"}
+                event: Json = {
+                    "kind": "schedule",
+                    "time": "<aws.scheduler.scheduled-time>",
+                    "id": "<aws.scheduler.execution-id>",
+                    "attempt": "<aws.scheduler.attempt-number>",
+                }
                 envelope: Json = {"trigger": trigger.id, "event": event}
                 if found.only:
                     envelope["only"] = {"expression": found.only, "timezone": found.timezone}

@@ -1,0 +1,39 @@
+"""Deployments of services that are written in the test itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.cloudformation import Template
+
+from pys_multi import App
+from pys_multi.model import Service
+from pys_multi_providers.aws.provider import TEMPLATE, AwsProvider
+from pys_multi_providers.aws.settings import AwsSettings
+from pys_multi_tools.deployment import Deployment
+from pys_multi_tools.project import Project
+from pys_multi_tools.settings import Settings
+
+
+def deployment(
+    service: App | Service,
+    *,
+    stage: str = "dev",
+    environment: dict[str, str] | None = None,
+    secrets: dict[str, str] | None = None,
+    python: str = "3.13",
+    **aws: Any,
+) -> Deployment:
+    """A service at a stage; what is not named here is a setting of the provider."""
+    model = service.service() if isinstance(service, App) else service
+    settings = Settings(environment=environment or {}, secrets=secrets or {}, python=python, stage=stage)
+    project = Project(root=Path("/nowhere"), settings=settings, stage=stage)
+    return Deployment(
+        service=model, stage=stage, project=project, app="app:app", settings=AwsSettings.model_validate(aws)
+    )
+
+
+def template(placed: Deployment) -> Template:
+    """What is rendered for a deployment."""
+    return Template(AwsProvider().render(placed)[TEMPLATE])
