@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,3 +86,18 @@ def test_a_provider_whose_code_cannot_be_compared_is_not_remembered(root: Path, 
     project: Any = Project(root, Settings(BundleSettings()))
     remember(root, ARGUMENTS, [(project, "shop.app:app", service(), host())], cache=tmp_path / "cache")
     assert recall(root, ARGUMENTS, cache=tmp_path / "cache") is None
+
+
+def test_the_command_answers_an_unchanged_bundle_without_typer_and_without_the_app(root: Path, tmp_path: Path) -> None:
+    write(root, {"pyproject.toml": '[tool.pys-multi]\napp = "shop.app:app"\n'})
+    command = [sys.executable, "-X", "importtime", "-m", "pys_multi_tools.cli", "bundle", "--cloud", "local"]
+    environment = {**os.environ, "PYS_MULTI_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+
+    first, again = run(), run()
+    assert again.stdout == first.stdout
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert "pys_multi_tools.bundle.memory" in imported
+    assert not imported & {"typer", "pydantic", "shop.app"}

@@ -21,7 +21,12 @@ _MACHINES = {
     ("windows", "x86_64"): "AMD64",
     ("windows", "aarch64"): "ARM64",
 }
-_PLATFORMS = {"linux": ("linux", "Linux", "posix"), "macos": ("darwin", "Darwin", "posix"), "windows": ("win32", "Windows", "nt")}  # fmt: skip  # noqa: E501
+# sys_platform, platform_system and os_name.
+_PLATFORMS = {
+    "linux": ("linux", "Linux", "posix"),
+    "macos": ("darwin", "Darwin", "posix"),
+    "windows": ("win32", "Windows", "nt"),
+}
 
 
 @dataclass(frozen=True, slots=True)

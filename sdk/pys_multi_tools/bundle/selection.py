@@ -70,7 +70,11 @@ _TOP_FILES = (
 )  # fmt: skip
 # What is cheap to walk into when a pattern of ``include`` could match at any depth.
 _DESCEND = ("tests", "documentation", "named by", "build output")
-_IMPORTS_TESTS = re.compile(rb"^[ \t]*(?:from|import)[ \t]+[\w. \t]*\btests?\b|^[ \t]*from[ \t]+\.+[ \t]*import[ \t(]+[^\n]*\btests?\b", re.M)  # fmt: skip  # noqa: E501
+_IMPORTS_TESTS = re.compile(
+    rb"^[ \t]*(?:from|import)[ \t]+[\w. \t]*\btests?\b"  # import a.tests; from a.tests.b import c
+    rb"|^[ \t]*from[ \t]+\.+[ \t]*import[ \t(]+[^\n]*\btests?\b",  # from . import tests
+    re.MULTILINE,
+)
 
 
 def imports_tests(source: bytes) -> bool:
