@@ -60,7 +60,7 @@ def _without_body(response: Response) -> Response:
     return response
 
 
-def _in_context(body: Any, request: Request) -> Iterator[bytes | str] | AsyncIterator[bytes | str]:
+def _in_context(body: Any, request: Request) -> Iterator[bytes] | AsyncIterator[bytes]:
     """The body as an iterator whose chunks are made with the request's context as the current one.
 
     It is read after the request was handled, where no context is set any more: grants and log records of a
@@ -69,7 +69,7 @@ def _in_context(body: Any, request: Request) -> Iterator[bytes | str] | AsyncIte
     return _chunks_async(body, request) if hasattr(body, "__aiter__") else _chunks(body, request)
 
 
-def _chunks(body: Any, request: Request) -> Iterator[bytes | str]:
+def _chunks(body: Any, request: Request) -> Iterator[bytes]:
     chunks = iter(body)
     try:
         while True:
@@ -80,14 +80,14 @@ def _chunks(body: Any, request: Request) -> Iterator[bytes | str]:
                 return
             finally:
                 _current.reset(token)
-            yield chunk
+            yield _data(chunk)
     finally:
         close = getattr(chunks, "close", None)
         if close is not None:
             close()
 
 
-async def _chunks_async(body: Any, request: Request) -> AsyncIterator[bytes | str]:
+async def _chunks_async(body: Any, request: Request) -> AsyncIterator[bytes]:
     chunks = aiter(body)
     try:
         while True:
@@ -98,7 +98,7 @@ async def _chunks_async(body: Any, request: Request) -> AsyncIterator[bytes | st
                 return
             finally:
                 _current.reset(token)
-            yield chunk
+            yield _data(chunk)
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:
@@ -115,10 +115,23 @@ def chunks_of(body: Any) -> Iterator[bytes]:
         chunks = iter(body)
     try:
         for chunk in chunks:
-            data = chunk.encode() if isinstance(chunk, str) else chunk
+            data = _data(chunk)
             if data:
                 yield data
     finally:
         close = getattr(chunks, "close", None)
         if close is not None:
             close()
+
+
+def _data(chunk: Any) -> bytes:
+    if isinstance(chunk, bytes):
+        return chunk
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if isinstance(chunk, bytearray | memoryview):
+        return bytes(chunk)
+    raise TypeError(
+        f"a stream is made of str and bytes, and this chunk is of type {type(chunk).__name__}; "
+        f"Response.events() sends any value, as server-sent events"
+    )

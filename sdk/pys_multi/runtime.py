@@ -299,6 +299,14 @@ class Runtime:
         finally:
             _current.reset(token)
 
+    def broke_off(self, request: Request, error: BaseException) -> None:
+        """Logs what ended a streamed response after its head was sent, where no status can tell the caller any more."""
+        token = _current.set(request.context)
+        try:
+            self._log(f"{request.method} {request.path} broke off while it was streamed", error)
+        finally:
+            _current.reset(token)
+
     # ---- events
 
     def messages(self, trigger: str, messages: list[Message], context: Context | None = None) -> list[Failure]:

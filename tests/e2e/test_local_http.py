@@ -247,7 +247,9 @@ def test_a_caller_that_leaves_ends_the_stream(stage: Stage) -> None:
 def test_a_stream_that_breaks_is_seen_to_be_broken(stage: Stage) -> None:
     with pytest.raises(http.client.IncompleteRead):
         stage.get("/broken")
-    assert stage.wait_log("broke off").fields["exception"]
+    record = stage.wait_log("GET /broken broke off")
+    assert record.fields["exception"]
+    assert record.request_id
 
 
 def test_many_requests_at_once_get_their_own_answers(stage: Stage) -> None:

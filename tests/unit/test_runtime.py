@@ -764,6 +764,24 @@ def test_a_stream_of_a_host_with_a_loop_is_read_there() -> None:
     assert asyncio.run(read()) == [b"1", b"1", b"1"]
 
 
+@pytest.mark.parametrize("path", ["/sync", "/async"])
+def test_a_chunk_that_is_no_text_is_refused_by_name(path: str) -> None:
+    app = App("shop")
+
+    @app.get("/sync")
+    def sync() -> Iterator[Any]:
+        yield {"n": 1}
+
+    @app.get("/async")
+    async def asynchronous() -> AsyncIterator[Any]:
+        yield {"n": 1}
+
+    runtime = Runtime(app, logs=False)
+    with pytest.raises(TypeError, match=r"a stream is made of str and bytes, and this chunk is of type dict"):
+        list(stream_of(runtime.http(Request("GET", path))))
+    runtime.stop()
+
+
 def test_empty_chunks_are_left_out_for_they_would_end_a_chunked_response() -> None:
     assert list(stream_of(Response([b"", "a", "", b"b"]))) == [b"a", b"b"]
 

@@ -137,9 +137,9 @@ class Instance:
             chunks = iter((content,))
         else:
             chunks = stream_of(response)
-        self._send_stream(answer, chunks)
+        self._send_stream(answer, chunks, request)
 
-    def _send_stream(self, answer: dict[str, Any], chunks: Iterator[bytes]) -> None:
+    def _send_stream(self, answer: dict[str, Any], chunks: Iterator[bytes], request: Request) -> None:
         call = answer["id"]
         # Before the head is out: its reader may cancel as soon as it is.
         stream = self._streams[call] = _Stream(self, call)
@@ -151,13 +151,8 @@ class Instance:
                     stream.send(chunk[start : start + CHUNK])
         except Cancelled:
             pass  # nobody sees whether it is whole
-        except Exception:
-            from logging import getLogger
-
-            from pys_multi.logs import configure
-
-            configure()
-            getLogger("pys_multi").exception("the response broke off while it was streamed")
+        except Exception as error:
+            self._runtime.broke_off(request, error)
             ended = "broken"
         finally:
             close = getattr(chunks, "close", None)
