@@ -70,7 +70,7 @@ class InvalidInput(PysMultiError):
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("; ".join(f"{e.location} {e.field}: {e.message}".strip() for e in self.errors))
+        super().__init__("; ".join(f"{f'{e.location} {e.field}'.strip()}: {e.message}" for e in self.errors))
 
 
 class HTTPError(PysMultiError):

@@ -38,11 +38,11 @@ def document_of(error: HTTPError | InvalidInput) -> tuple[int, dict[str, Any]]:
             "errors": [field.to_json() for field in error.errors],
         }
     return error.status, {
-        **error.extensions,
         "type": error.type,
         "title": error.title or _title(error.status),
         "status": error.status,
         "detail": error.detail,
+        **error.extensions,
     }
 
 

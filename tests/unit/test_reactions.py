@@ -114,7 +114,7 @@ def test_the_body_is_what_the_handler_asks_for(annotation: Any, body: bytes, val
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"{", "body : the body is not valid JSON"),
+        (b"{", "body: the body is not valid JSON"),
         (b'{"amount":"x"}', "sku"),
         (b'{"sku":"a","amount":"x"}', "body amount: must be an integer"),
     ],
