@@ -17,7 +17,7 @@ from pys_multi.errors import DefinitionError
 from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Table
 from pys_multi_providers.aws import cron
 from pys_multi_providers.aws.names import logical
-from pys_multi_providers.aws.routes import clashes, routes_of
+from pys_multi_providers.aws.routes import clashes, routes_of, shared_paths
 from pys_multi_providers.aws.secrets import granted, source
 from pys_multi_providers.aws.view import names_of, options_of, settings_of, variables_of
 from pys_multi_tools.deployment import Deployment, Problem
@@ -110,17 +110,10 @@ def _function(function: Function, http: str) -> Iterator[Problem]:
 
 def _schedule(schedule: Schedule) -> Iterator[Problem]:
     try:
-        expressions = cron.translate(schedule.expression, schedule.timezone)
         skipped = cron.skipped(schedule.expression, schedule.timezone, datetime.now(UTC))
     except DefinitionError as error:
         yield _error(schedule.id, str(error), "correct the schedule")
         return
-    if any(len(expression.text) > cron.MAX_LENGTH for expression in expressions):
-        yield _error(
-            schedule.id,
-            f"its expression is longer than the {cron.MAX_LENGTH} characters that AWS takes",
-            "use several schedules, each with fewer values",
-        )
     if skipped is not None:
         yield _warning(
             schedule.id,
@@ -264,6 +257,13 @@ def _routes(deployment: Deployment, native_jwt: bool) -> Iterator[Problem]:
             f"to API Gateway it is one route with {clash.first.id} ({clash.key}), and {clash.why}",
             "let the paths differ in a part that is plain text, or give both to one function with the same access",
         )
+    for path, (first, second) in shared_paths(service).items():
+        if first.cors != second.cors:
+            yield _warning(
+                f"function {second.name}",
+                f"{path} belongs to {first.name} too, whose CORS answers every OPTIONS of it",
+                "give both functions the same CORS, or the path to one of them",
+            )
     count = len(routes_of(service, native_jwt=native_jwt))
     if count > _MAX_ROUTES:
         yield _warning(

@@ -19,8 +19,6 @@ from math import gcd
 from pys_multi.schedules import Cron, Every, parse
 
 _DAY = 1440
-#: Length that ScheduleExpression may have ("CreateSchedule").
-MAX_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,19 @@ def clashes(service: Service) -> Iterator[Clash]:
                     yield Clash(key, first, trigger, "only one of them is private")
 
 
+def shared_paths(service: Service) -> dict[str, tuple[Function, Function]]:
+    """Paths whose methods belong to several functions, with two of those, the one that answers OPTIONS first."""
+    owners: dict[str, tuple[str, Function]] = {}
+    shared: dict[str, tuple[Function, Function]] = {}
+    for function in service.functions:
+        for trigger in _http(function):
+            for _, path in _keys(trigger):
+                _, first = owners.setdefault(_shape(path), (path, function))
+                if first is not function:
+                    shared.setdefault(path, (first, function))
+    return shared
+
+
 def access_of(trigger: Route | Mount, *, native_jwt: bool) -> str | Tokens:
     """Who API Gateway lets through to a trigger."""
     if not _is_open(trigger):
