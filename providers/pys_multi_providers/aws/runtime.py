@@ -59,11 +59,12 @@ class Adapter:
     front: a key of `_FRONTS`. base_path: of the mapping of a custom domain.
     """
 
-    __slots__ = ("_armed", "_base_path", "_buckets", "_queues", "_request", "_respond", "_runtime", "_until")
+    __slots__ = ("_armed", "_base_path", "_buckets", "_is_v2", "_queues", "_request", "_respond", "_runtime", "_until")
 
     def __init__(self, runtime: Runtime, front: str, base_path: str = "") -> None:
         self._runtime = runtime
         self._request, self._respond = _FRONTS[front]
+        self._is_v2 = self._respond is _respond_v2
         self._base_path = base_path
         self._queues: dict[str, str] = parse_json(environ.get(QUEUES, "{}"))
         self._buckets: dict[str, str] = parse_json(environ.get(BUCKETS, "{}"))
@@ -80,7 +81,9 @@ class Adapter:
             return self._event(event, context, about)
         request = self._request(event, self._base_path)
         request.context = about
-        about.trace_parent = request.headers.get("traceparent") or trace_parent(environ.get(_TRACE, ""))
+        # Format 2.0 has lower-case names in a plain dict: making a Headers of it here would cost more than the rest.
+        headers = event["headers"] if self._is_v2 else request.headers
+        about.trace_parent = headers.get("traceparent") or trace_parent(environ.get(_TRACE, ""))
         # What is left after it is for the answer.
         self._until = deadline - (left * 0.05 if left < 10 else 0.5)
         if not self._armed:
@@ -479,6 +482,8 @@ _TRACE = "_X_AMZN_TRACE_ID"
 
 def trace_parent(header: str) -> str:
     """An X-Ray trace header as a W3C ``traceparent`` (the ids are the same, written differently); empty without."""
+    if not header:
+        return ""
     fields = dict(part.partition("=")[::2] for part in header.split(";"))
     root = fields.get("Root", "").split("-")
     if len(root) != 3 or "Parent" not in fields:
