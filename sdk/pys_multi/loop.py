@@ -11,37 +11,43 @@ import asyncio
 import atexit
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from queue import SimpleQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Coroutine, Iterator
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterator
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+    V = TypeVar("V")
 
 _lock = threading.Lock()
 _host: _Host | None = None
 _inherited: list[_Host] = []
+#: More than there can be requests at once, times the steps of each that wait in a thread.
+_MOST_THREADS = 100_000
 
 
 class _Host:
     """The loop and its thread."""
 
-    __slots__ = ("loop", "runner", "stopped", "thread")
+    __slots__ = ("loop", "runner", "stopped", "thread", "threads")
 
     def __init__(self) -> None:
         # With a factory, the runner leaves the starting thread's own current loop alone.
         self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self.loop = self.runner.get_loop()
         self.stopped = asyncio.Event()
+        self.threads = ThreadPoolExecutor(_MOST_THREADS, "pys-multi-step")  # it makes one when none is idle
         self.thread = threading.Thread(target=self._serve, name="pys-multi-loop", daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
         with self.runner:  # leaving it cancels what still runs, and closes generators, executor and loop
             self.runner.run(self.stopped.wait())
+        self.threads.shutdown(wait=False)
 
 
 def _running() -> _Host:
@@ -71,6 +77,18 @@ def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         return future.result(timeout)
     finally:
         future.cancel()  # does nothing to one that is done
+
+
+async def in_thread(step: Callable[[V], T], value: V) -> T:
+    """A blocking step of a request, in a thread; it sees the context variables of its caller.
+
+    In the background loop never in a thread of the loop's own executor: a step may wait for async code that needs a
+    thread too, so that a few requests at once would hold every thread of a pool with an end, and wait for ever.
+    """
+    host = _host
+    if host is None or host.loop is not asyncio.get_running_loop():
+        return await asyncio.to_thread(step, value)
+    return await host.loop.run_in_executor(host.threads, copy_context().run, step, value)
 
 
 async def contained(coroutine: Coroutine[Any, Any, T]) -> T:

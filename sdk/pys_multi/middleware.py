@@ -37,9 +37,9 @@ def _wrap_one(middleware: Middleware, inner: Step, inner_async: bool) -> Step:
     if is_async(middleware) and not inner_async:
 
         async def call_next_async(value: Any) -> Any:
-            from asyncio import to_thread
+            from pys_multi.loop import in_thread
 
-            return await to_thread(inner, value)
+            return await in_thread(inner, value)
 
         call_next = call_next_async
     elif inner_async and not is_async(middleware):
@@ -57,11 +57,14 @@ def guard(step: Step, must_await: bool, auth: Auth) -> Step:
     """Nobody gets to the step whom the authenticator does not know."""
     if must_await:
 
+        def known(request: Request) -> None:
+            authenticate(auth, request)
+
         async def guarded_async(request: Request) -> Response:
-            from asyncio import to_thread
+            from pys_multi.loop import in_thread
 
             try:
-                await to_thread(authenticate, auth, request)  # a key set may be fetched: not on the loop
+                await in_thread(known, request)  # a key set may be fetched: not on the loop
             except HTTPError as error:
                 return problem(error, request)
             response: Response = await step(request)

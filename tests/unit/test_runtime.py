@@ -660,6 +660,42 @@ def test_only_whom_the_authenticator_knows_gets_to_the_handler(
     runtime.stop()
 
 
+@pytest.mark.parametrize("outermost", ["authenticator", "middleware"])
+def test_requests_that_wait_in_threads_at_once_do_not_wait_for_each_others_threads(outermost: str) -> None:
+    # More than the executor of an event loop has threads: each of these holds one while it waits for async code.
+    callers = 40
+    together = threading.Barrier(callers, timeout=30)
+    app = App("shop")
+
+    async def ann() -> str:
+        return await asyncio.to_thread(str, "ann")
+
+    def known(request: Request) -> Any:
+        if outermost == "authenticator":
+            together.wait()
+        return ann()
+
+    @app.get("/me", auth=known)
+    async def me(request: Request) -> str:
+        return str(request.principal)
+
+    if outermost == "middleware":
+
+        @app.middleware
+        async def first(request: Request, call_next: Callable[[Request], Any]) -> Any:
+            return await call_next(request)
+
+        @app.middleware
+        def second(request: Request, call_next: Callable[[Request], Any]) -> Any:
+            together.wait()
+            return call_next(request)
+
+    runtime = Runtime(app, logs=False)
+    with ThreadPoolExecutor(callers) as pool:
+        responses = list(pool.map(lambda _: runtime.http(Request("GET", "/me")), range(callers)))
+    assert [response.status for response in responses] == [200] * callers
+
+
 def test_route_middleware_is_for_those_who_may_call_and_app_middleware_for_all() -> None:
     app = App("shop", auth=lambda request: request.headers.get("x-user"))
     seen: list[tuple[str, Any]] = []
