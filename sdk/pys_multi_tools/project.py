@@ -46,6 +46,7 @@ class Project:
     stage: the stage that the settings are for.
     sources: dotted key → "file:line", "env PYS_MULTI_X" or "flag --x"; a missing key has its default.
     notices: what a person should know although it is no error, such as settings that are ignored.
+    secret_files: the files that hold secrets, of every stage, as the settings name them.
     """
 
     root: Path
@@ -53,6 +54,7 @@ class Project:
     stage: str
     sources: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    secret_files: tuple[str, ...] = ()
 
     @classmethod
     def load(
@@ -85,7 +87,7 @@ class Project:
             merged.add(override.layer(), lambda _, source=override.source: source)  # type: ignore[misc]
         settings = validate(Settings, {**merged.own(), "stage": current}, merged.where)
         settings = settings.model_copy(update={"providers": merged.provider_tables()})
-        return cls(folder, settings, current, merged.sources, notices)
+        return cls(folder, settings, current, merged.sources, notices, _secret_files(file) if file else ())
 
     def provider_settings(self, name: str, model: type[Table]) -> Table:
         """Return the table of provider ``name`` as that provider's own model.
@@ -101,6 +103,12 @@ class Project:
             if isinstance(value, str) and source.startswith(("env ", "flag ")):
                 table[key] = _from_text(model, key, value, (name,), source)
         return validate(model, table, lambda keys: _nearest_source(self.sources, keys), (name,))
+
+
+def _secret_files(file: TomlFile) -> tuple[str, ...]:
+    tables = [file.data, *file.data.get("stages", {}).values()]
+    references = {reference for table in tables for reference in table.get("secrets", {}).values()}
+    return tuple(sorted(reference.removeprefix("file:") for reference in references if reference.startswith("file:")))
 
 
 def find_root(start: str | Path = ".") -> Path:

@@ -50,6 +50,7 @@ class Project:
 
     root: Path
     settings: Settings
+    secret_files: tuple[str, ...] = ()
 
 
 def service(definitions: str = DEFINITIONS, module: str = "shop.app") -> Service:

@@ -86,6 +86,7 @@ def options_of(project: Project) -> Options:
         max_mb=settings.max_mb,
         max_import_ms=settings.max_import_ms,
         environment=tuple(sorted(project.settings.environment.items())),
+        secret_files=project.secret_files,
     )
 
 
@@ -108,7 +109,14 @@ class Build:
         self.interpreter = find_interpreter(target.python, cache)
         self.inputs = find_inputs(root, options.requirements, options.extras, options.groups)
         self.local = named_projects(self.inputs)
-        self.selection = select(root, app, include=options.include, exclude=options.exclude, skip=self.local)
+        self.selection = select(
+            root,
+            app,
+            include=options.include,
+            exclude=options.exclude,
+            skip=self.local,
+            secret_files=[root / Path(name).expanduser() for name in options.secret_files],
+        )
 
     def run(self, service: Service | Callable[[], Service]) -> Bundle:
         """The bundle; what is known is not made again."""

@@ -83,18 +83,26 @@ def imports_tests(source: bytes) -> bool:
 
 
 def select(
-    root: Path, app: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), skip: Sequence[Path] = ()
+    root: Path,
+    app: str,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    skip: Sequence[Path] = (),
+    secret_files: Sequence[Path] = (),
 ) -> Selection:
     """The files of the project in ``root`` whose App is ``app``.
 
     include, exclude: globs as in .gitignore, relative to root; include wins.
     skip: folders of other projects, which come in as dependencies.
+    secret_files: what the settings read secrets from; not even include brings one in.
     Raises BundleError for a file that must not go in: a credential, a link that leaves the project.
     """
     top = app.partition(":")[0].partition(".")[0]
     source = root / "src"
     base = source if any((source / name).exists() for name in (top, f"{top}.py")) else root
     walk = _Walk(root.resolve(), base.resolve(), include, exclude, {path.resolve() for path in skip})
+    walk.secret_files = {path.resolve() for path in secret_files}
     files = walk.run()
     return Selection(tuple(sorted(files, key=lambda file: file.path)), tuple(walk.left_out))
 
@@ -115,6 +123,7 @@ class _Walk:
         self.include = GitIgnoreSpec.from_lines(include)
         self.exclude = GitIgnoreSpec.from_lines(exclude)
         self.explicit = GitIgnoreSpec.from_lines([p for p in include if secrets.names_explicitly(p)])
+        self.secret_files: set[Path] = set()
         self.left_out: list[tuple[str, str]] = []
         self.ignores: list[_Ignore] = []
         self.tests: list[File] = []
@@ -192,6 +201,8 @@ class _Walk:
 
     def _reason(self, real: Path, path: str, *, is_folder: bool) -> str:
         """Why a file or folder (with a slash at its end) stays out; empty where it goes in."""
+        if self.secret_files and real.resolve() in self.secret_files:
+            return "a secret"
         if self.include.match_file(path):
             return ""
         if self.exclude.match_file(path):

@@ -12,7 +12,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a project says about its bundle: its settings, and the plain environment of its functions."""
+    """What a project says about its bundle: its settings, its plain environment, and what must stay out."""
 
     requirements: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -22,6 +22,7 @@ class Options:
     max_mb: float | None = None
     max_import_ms: float | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    secret_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

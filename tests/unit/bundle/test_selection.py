@@ -240,3 +240,12 @@ def test_any_tree_gives_safe_files_or_a_named_refusal(tree: dict[str, str], link
         assert len(paths(selection)) == len(selection.files)
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_file_that_a_secret_is_read_from_stays_out_whatever_names_it(tmp_path: Path) -> None:
+    write(tmp_path, {"app.py": "", "token.txt": "s3cret", "conf/other.txt": "s3cret"})
+    (tmp_path / "link.txt").symlink_to("token.txt")
+    files = [tmp_path / "token.txt", tmp_path / "conf" / "other.txt"]
+    selection = select(tmp_path, "app:app", include=["token.txt", "conf/*"], secret_files=files)
+    assert paths(selection) == {"app.py"}
+    assert dict(selection.left_out)["token.txt"] == "a secret"

@@ -259,3 +259,18 @@ def test_settings_tables_refuse_unknown_keys_and_hide_values() -> None:
     with pytest.raises(ValueError, match="key") as caught:
         Own(key="canary")  # type: ignore[arg-type]
     assert "canary" not in str(caught.value)
+
+
+def test_the_files_of_secrets_are_known_for_every_stage(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        """
+        secrets = { A = "file:dev.txt", B = "env:B" }
+        [stages.prod]
+        secrets = { A = "file:keys/prod.txt" }
+        [stages.test]
+        python = "3.12"
+        """,
+    )
+    assert load(tmp_path).secret_files == ("dev.txt", "keys/prod.txt")
+    assert load(tmp_path, stage="prod").secret_files == ("dev.txt", "keys/prod.txt")
