@@ -282,9 +282,11 @@ class _Compiler:
 
     def constrained(self, shape: Shape) -> Decode:
         inner = self.compile(shape.items[0])
-        checks = _checks(shape.constraints)
-        if not checks:
+        if not shape.constraints:
             return inner
+        from pys_multi.constraints import checks_of
+
+        checks = checks_of(shape)
 
         def decode(value: Any) -> Any:
             result = inner(value)
@@ -436,33 +438,3 @@ def _own_missing(kind: Any) -> Decode | None:
         return None
     owner = next(base for base in kind.__mro__ if "_missing_" in vars(base))
     return kind if owner.__module__ != "enum" else None
-
-
-def _checks(constraints: Mapping[str, Any]) -> list[tuple[Callable[[Any], bool], str]]:
-    checks: list[tuple[Callable[[Any], bool], str]] = []
-    for name, limit in constraints.items():
-        checks.append(_check(name, limit))
-    return checks
-
-
-def _check(name: str, limit: Any) -> tuple[Callable[[Any], bool], str]:
-    if name == "gt":
-        return (lambda value: value > limit), f"must be greater than {limit}"
-    if name == "ge":
-        return (lambda value: value >= limit), f"must be at least {limit}"
-    if name == "lt":
-        return (lambda value: value < limit), f"must be less than {limit}"
-    if name == "le":
-        return (lambda value: value <= limit), f"must be at most {limit}"
-    if name == "multiple_of":
-        return (lambda value: value % limit == 0), f"must be a multiple of {limit}"
-    if name == "min_length":
-        return (lambda value: len(value) >= limit), f"must have a length of at least {limit}"
-    if name == "max_length":
-        return (lambda value: len(value) <= limit), f"must have a length of at most {limit}"
-    from re import compile
-
-    search = compile(limit).search  # anywhere in the text, as JSON Schema has it
-    return (lambda value: search(value) is not None), "must match the pattern {}".format(
-        getattr(limit, "pattern", limit)
-    )

@@ -13,6 +13,7 @@ from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -471,6 +472,53 @@ def test_constraints_of_every_library_are_kept() -> None:
     ]
     assert problems(list[Annotated[str, at.MaxLen(1)]], ["aa"]) == [("0", "must have a length of at most 1")]
     assert decoder(Annotated[int | None, at.Ge(1)])(None) is None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "limits", "fits", "misfits"),
+    [
+        (Decimal, {"multiple_of": 0.01}, ["1.5", "1e6000"], ["0.005"]),
+        (Decimal, {"multiple_of": Decimal("0.01")}, ["1e6000"], ["1e-6000"]),
+        (Decimal, {"ge": 0.1}, ["0.1"], ["0.09"]),
+        (float, {"multiple_of": 0.1}, [0.3, -0.7, 1e308], [0.25]),
+        (int, {"multiple_of": 0.5}, [10**400], []),
+        (int | str, {"ge": 3}, [3, "a"], [2]),
+        (int | str, {"min_length": 2}, [1, "ab"], ["a"]),
+        (datetime, {"ge": datetime(2020, 1, 1, tzinfo=UTC)}, ["2020-01-01T00:00:00Z"], ["2021-01-01T00:00:00"]),
+        (datetime, {"lt": datetime(2020, 1, 1)}, ["2019-01-01T00:00:00"], ["2019-01-01T00:00:00Z"]),
+        (str, {"ge": "b"}, ["b"], ["a"]),
+        (bytes, {"max_length": 1}, ["YQ=="], ["YWE="]),
+    ],
+)
+def test_limits_are_exact_and_no_value_breaks_them(
+    annotation: Any, limits: dict[str, Any], fits: list[Any], misfits: list[Any]
+) -> None:
+    decode = decoder(Annotated[annotation, SimpleNamespace(**limits)])
+    for value in fits:
+        decode(value)
+    for value in misfits:
+        with pytest.raises(Invalid, match="must"):
+            decode(value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "limits"),
+    [
+        (int, {"min_length": 2}),
+        (int, {"pattern": "a"}),
+        (str, {"ge": 3}),
+        (str, {"multiple_of": 3}),
+        (int, {"multiple_of": 0}),
+        (str, {"min_length": -1}),
+        (str, {"pattern": "("}),
+        (date, {"ge": datetime(2020, 1, 1, tzinfo=UTC)}),
+        (list[int], {"ge": 3}),
+        (Colour, {"max_length": 3}),
+    ],
+)
+def test_limits_that_mean_nothing_are_refused_when_defined(annotation: Any, limits: dict[str, Any]) -> None:
+    with pytest.raises(DefinitionError, match=f"{next(iter(limits))}="):
+        decoder(Annotated[annotation, SimpleNamespace(**limits)])
 
 
 def test_libraries_say_what_is_wrong_with_their_own_types() -> None:
