@@ -46,7 +46,7 @@ from pys_multi_tools.deployment import (
 )
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
 from pys_multi_tools.project import Project
-from pys_multi_tools.provider import DeadLetters, Provider
+from pys_multi_tools.provider import DeadLetters, Permissions, Provider
 from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -379,6 +379,30 @@ def providers() -> tuple[ProviderInfo, ...]:
             )
         )
     return tuple(found)
+
+
+def permissions(
+    placement: Placement,
+    *,
+    account: str | None = None,
+    repository: str | None = None,
+    environment: str | None = None,
+) -> dict[str, Any]:
+    """Return the least rights that deploying needs, as documents of the cloud: ``policy``, and for a repository on
+    GitHub ``trust_policy``, which lets its workflows have them in an environment, by default the stage's name.
+
+    Raises ProviderError.
+    """
+    provider = placement.provider
+    if not isinstance(provider, Permissions):
+        hint = "whoever can run its tools on this machine can deploy"
+        raise ProviderError("needs no permissions", where=f"provider {placement.name}", hint=hint)
+    return provider.permissions(
+        placement.deployment,
+        account=account,
+        repository=repository,
+        environment=environment or placement.deployment.stage,
+    )
 
 
 def doctor(

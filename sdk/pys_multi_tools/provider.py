@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.suggest import did_you_mean
@@ -99,6 +99,20 @@ class DeadLetters(Protocol):
 
     def redrive(self, deployment: Deployment, queue: str, ids: Sequence[str] | None) -> int:
         """Puts dead letters back into their queue, all or those of these ids; returns how many."""
+
+
+@runtime_checkable
+class Permissions(Protocol):
+    """What a provider adds when whoever deploys needs rights on its cloud."""
+
+    def permissions(
+        self, deployment: Deployment, *, account: str | None, repository: str | None, environment: str | None
+    ) -> dict[str, Any]:
+        """The least rights that deploying this service to this stage needs, as the cloud's own document, ``policy``.
+
+        account: at the cloud, where it is known. repository: on GitHub, whose workflows may have these rights in one
+        of its environments; then the document that lets them, ``trust_policy``, is there as well.
+        """
 
 
 @runtime_checkable

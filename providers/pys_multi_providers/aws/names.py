@@ -18,6 +18,8 @@ from dataclasses import dataclass
 #: Longest name of a region, such as us-isob-east-1 or ap-southeast-1, with room for two more letters.
 _REGION = 16
 _ACCOUNT = 12
+#: What is left of a role's 64 letters.
+_ROLE = 64 - 1 - _REGION
 #: Name of the alias that every trigger calls.
 ALIAS = "live"
 
@@ -46,12 +48,24 @@ class Names:
 
     def role(self, function: str) -> str:
         """A role (64, and one for all regions: the template adds "-" and the region's name)."""
-        return fit(self._joined(function), 64 - 1 - _REGION)
+        return fit(self._joined(function), _ROLE)
+
+    @property
+    def roles(self) -> str:
+        """The pattern of all of them."""
+        return self.all(_ROLE)
 
     @property
     def scheduler_role(self) -> str:
         """The role of the schedules."""
         return self.role("_scheduler")
+
+    def all(self, limit: int) -> str:
+        """A pattern of IAM for every name of this stage and of no other, where they have that limit.
+
+        Only where service and stage together nearly reach the limit, a name of another stage can fit it too.
+        """
+        return f"{self._joined('')[: limit - 9]}*"
 
     def log_group(self, function: str) -> str:
         """The log group of a function, where Lambda itself would put it."""

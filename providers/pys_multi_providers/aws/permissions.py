@@ -1,6 +1,7 @@
 """What the deployer of one service at one stage must be allowed to do, and who may become the deployer.
 
-The policy names the things of that stage and nothing else. Where AWS knows no narrower resource than "*" for an
+The policy is for the things of that stage and nothing else, of the kinds that the service has; a further function
+or queue needs no new policy. Where AWS knows no narrower resource than "*" for an
 action ("Service Authorization Reference", 2026-11), it stands in a statement with only such actions. CloudFormation
 acts with the deployer's rights, so they are what the commands call and what CloudFormation calls for them.
 """
@@ -8,7 +9,7 @@ acts with the deployer's rights, so they are what the commands call and what Clo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pys_multi.model import Consume, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
@@ -57,7 +58,7 @@ _QUEUE = """
 _DEAD_LETTERS = "DeleteMessage ReceiveMessage SendMessage StartMessageMoveTask"
 _TOPIC = """
     CreateTopic DeleteTopic GetSubscriptionAttributes GetTopicAttributes ListSubscriptionsByTopic ListTagsForResource
-    SetSubscriptionAttributes SetTopicAttributes Subscribe TagResource UntagResource
+    SetSubscriptionAttributes SetTopicAttributes Subscribe TagResource Unsubscribe UntagResource
 """
 _TABLE = """
     CreateTable DeleteTable DescribeContinuousBackups DescribeContributorInsights DescribeKinesisStreamingDestination
@@ -127,10 +128,10 @@ class _Statements:
     def __init__(self, deployment: Deployment, partition: str, account: str) -> None:
         self.service, self.names = deployment.service, view.names_of(deployment)
         self.settings = view.settings_of(deployment)
-        self.secrets = [name for name, source in sources(deployment).items() if source.kept_in == "own"]
+        self.secrets = any(source.kept_in == "own" for source in sources(deployment).values())
         self.partition, self.region, self.account = partition, self.settings.region or "*", account
         self.triggers = [trigger for function in self.service.functions for trigger in function.triggers]
-        self.with_network = [f.name for f in self.service.functions if view.options_of(f).vpc]
+        self.with_network = any(view.options_of(f).vpc for f in self.service.functions)
 
     def all(self) -> Iterator[Json]:
         yield _allow("Stack", "cloudformation", _STACK, [self.arn("cloudformation", f"stack/{self.names.stack}/*")])
@@ -163,9 +164,9 @@ class _Statements:
         yield _allow("Bundles", "s3", "DeleteObject GetObject PutObject", [f"{bucket}/{key}"])
 
     def functions(self) -> Iterator[Json]:
-        functions = [self.arn("lambda", f"function:{self.names.function(f.name)}") for f in self.service.functions]
-        # The second one is for versions and the alias.
-        yield _allow("Functions", "lambda", _FUNCTION, [arn for f in functions for arn in (f, f"{f}:*")])
+        # With their versions and aliases.
+        functions = self.arn("lambda", f"function:{self.names.all(64)}")
+        yield _allow("Functions", "lambda", _FUNCTION, [functions])
         layers = {layer for f in self.service.functions for layer in view.options_of(f).layers}
         if layers:
             yield _allow("Layers", "lambda", "GetLayerVersion", sorted(layers))
@@ -178,33 +179,25 @@ class _Statements:
                 "CreateEventSourceMapping DeleteEventSourceMapping UpdateEventSourceMapping",
                 ["*"],
             )
-            yield {**change, "Condition": {"ArnLike": {"lambda:FunctionArn": [f"{f}:*" for f in functions]}}}
+            yield {**change, "Condition": {"ArnLike": {"lambda:FunctionArn": functions}}}
             yield _allow("SeeSources", "lambda", "GetEventSourceMapping ListEventSourceMappings ListTags", ["*"])
 
     def roles(self) -> Iterator[Json]:
-        groups = [("Roles", "lambda", [self.names.role(f.name) for f in self.service.functions])]
-        if self.has(Schedule):
-            groups.append(("SchedulerRole", "scheduler", [self.names.scheduler_role]))
-        for sid, service, names in groups:
-            arns = self.role_arns(names)
-            yield _allow(sid, "iam", _ROLE, arns)
-            passed = {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
-            yield {**_allow(f"Pass{sid}", "iam", "PassRole", arns), "Condition": passed}
+        arns = [f"arn:{self.partition}:iam::{self.account}:role/{self.names.roles}-{self.region}"]
+        yield _allow("Roles", "iam", _ROLE, arns)
+        services = ["lambda.amazonaws.com", *(["scheduler.amazonaws.com"] if self.has(Schedule) else [])]
+        passed = {"StringEquals": {"iam:PassedToService": services}}
+        yield {**_allow("PassRoles", "iam", "PassRole", arns), "Condition": passed}
         if self.with_network:
-            arns = self.role_arns(self.names.role(name) for name in self.with_network)
             policy = f"arn:{self.partition}:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
             attach = _allow("NetworkOfRoles", "iam", "AttachRolePolicy DetachRolePolicy", arns)
             yield {**attach, "Condition": {"ArnEquals": {"iam:PolicyARN": policy}}}
 
-    def role_arns(self, names: Iterable[str]) -> list[str]:
-        return [f"arn:{self.partition}:iam::{self.account}:role/{name}-{self.region}" for name in names]
-
     def logs(self) -> Iterator[Json]:
-        groups = [self.names.log_group(f.name) for f in self.service.functions]
+        groups = [f"/aws/lambda/{self.names.all(64)}"]
         if self.has(Route, Mount):
             groups.append(self.names.api_log_group)
-        arns = [self.arn("logs", f"log-group:{group}{end}") for group in groups for end in ("", ":*")]
-        yield _allow("Logs", "logs", _LOGS, arns)
+        yield _allow("Logs", "logs", _LOGS, [self.arn("logs", f"log-group:{group}") for group in groups])
         yield _allow("SeeLogs", "logs", "DescribeLogGroups", ["*"])
 
     def http(self) -> Iterator[Json]:
@@ -226,42 +219,26 @@ class _Statements:
             yield _allow("RecordChange", "route53", "GetChange", [f"arn:{self.partition}:route53:::change/*"])
 
     def queues(self) -> Iterator[Json]:
-        live, dead = [], []
-        for queue in self.service.resources:
-            if isinstance(queue, Queue):
-                live.append(self.names.queue(queue.name, ordered=queue.ordered))
-                dead.append(self.names.dead_queue(queue.name, ordered=queue.ordered))
-        for trigger in self.triggers:
-            if isinstance(trigger, Subscribe | ObjectEvent):
-                live.append(self.names.trigger_queue(trigger.id))
-                dead.append(self.names.dead_trigger_queue(trigger.id))
-        if self.has(Schedule):
-            dead.append(self.names.dead_schedules)
-        if live or dead:
-            yield _allow("Queues", "sqs", _QUEUE, [self.arn("sqs", name) for name in (*live, *dead)])
-            yield _allow("DeadLetters", "sqs", _DEAD_LETTERS, [self.arn("sqs", name) for name in (*live, *dead)])
+        queued = any(isinstance(resource, Queue) for resource in self.service.resources)
+        if queued or self.has(Subscribe, ObjectEvent, Schedule):
+            yield _allow("Queues", "sqs", f"{_QUEUE} {_DEAD_LETTERS}", [self.arn("sqs", self.names.all(80 - 5))])
 
     def data(self) -> Iterator[Json]:
         named: dict[str, list[str]] = {}
         for resource in self.service.resources:
             named.setdefault(resource.kind, []).append(resource.name)
-        if topics := named.get("topic"):
-            yield _allow("Topics", "sns", _TOPIC, [self.arn("sns", self.names.topic(name)) for name in topics])
-            # Ending a subscription is an action on the subscription, whose name AWS invents.
-            yield _allow(
-                "Subscriptions", "sns", "Unsubscribe", [self.arn("sns", f"{self.names.topic(n)}:*") for n in topics]
-            )
-        if tables := named.get("table"):
-            arns = [self.arn("dynamodb", f"table/{self.names.table(name)}") for name in tables]
-            yield _allow("Tables", "dynamodb", _TABLE, arns)
+        if "topic" in named:
+            # A subscription is a thing of its own, whose name begins with its topic's.
+            yield _allow("Topics", "sns", _TOPIC, [self.arn("sns", self.names.all(256))])
+        if "table" in named:
+            yield _allow("Tables", "dynamodb", _TABLE, [self.arn("dynamodb", f"table/{self.names.all(255)}")])
         if buckets := named.get("bucket"):
             arns = [f"arn:{self.partition}:s3:::{self.bucket(name)}" for name in buckets]
             yield _allow("Buckets", "s3", _BUCKET, arns)
             yield _allow("Objects", "s3", _OBJECTS, [f"{arn}/*" for arn in arns])
         if self.secrets:
-            # Secrets Manager puts "-" and six letters of its own behind a name.
-            arns = [self.arn("secretsmanager", f"secret:{self.names.secret(name)}-??????") for name in self.secrets]
-            yield _allow("Secrets", "secretsmanager", _SECRETS, arns)
+            arn = self.arn("secretsmanager", f"secret:{self.names.secret('*')}")
+            yield _allow("Secrets", "secretsmanager", _SECRETS, [arn])
 
     def bucket(self, name: str) -> str:
         text = self.names.bucket(name)

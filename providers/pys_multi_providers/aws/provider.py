@@ -6,15 +6,16 @@ render → template.json;  see docs/providers/aws.md.
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from pys_multi_providers.aws import checks
+from pys_multi_providers.aws import checks, permissions
 from pys_multi_providers.aws.runtime import FRONT_FILE
 from pys_multi_providers.aws.settings import AwsOptions, AwsSettings
 from pys_multi_providers.aws.view import settings_of, view
 from pys_multi_tools.deployment import Capabilities, Deployment, Limits, Problem
+from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.render import render
 from pys_multi_tools.target import Target
 
@@ -68,3 +69,17 @@ class AwsProvider:
     def render(self, deployment: Deployment) -> dict[str, str]:
         """The template: everything but which build the functions run, which its parameters say."""
         return {TEMPLATE: render("pys_multi_templates", "aws/template.json.j2", view(deployment))}
+
+    def permissions(
+        self, deployment: Deployment, *, account: str | None, repository: str | None, environment: str | None
+    ) -> dict[str, Any]:
+        """The deployer's IAM policy; for a GitHub repository the trust policy of a role of its workflows, too."""
+        found: dict[str, Any] = {"policy": permissions.deployer_policy(deployment, account=account or "*")}
+        if repository is not None:
+            if account is None:
+                hint = "add --account, with the twelve digits that `aws sts get-caller-identity` prints"
+                raise ProviderError("a trust policy names the account", where="permissions", hint=hint)
+            found["trust_policy"] = permissions.github_trust(
+                repository, environment or deployment.stage, account=account
+            )
+        return found

@@ -1,4 +1,4 @@
-"""providers, doctor, completion: the machine that the tools run on."""
+"""providers, doctor, permissions, completion: the machine that the tools run on, and what it may do."""
 
 from __future__ import annotations
 
@@ -68,6 +68,35 @@ def doctor(
             print(f"       → {finding.hint}")
     say(f"{len(wrong)} of {len(findings)} need attention" if wrong else "all is well")
     return 1 if wrong else 0
+
+
+@app.command()
+def permissions(
+    folder: options.Folder = None,
+    stage: options.Stage = None,
+    cloud: options.Clouds = None,
+    account: Annotated[
+        str | None, typer.Option("--account", help="Account at the cloud that is deployed to.", metavar="ID")
+    ] = None,
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            "--github",
+            help="Print also what lets workflows of this GitHub repository deploy: OWNER/NAME, or OWNER@ID/NAME@ID.",
+            metavar="REPOSITORY",
+        ),
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", help="The repository's environment. Default: the stage's name.", metavar="NAME"),
+    ] = None,
+) -> None:
+    """Print the least rights that deploying needs, as JSON in the cloud's own form."""
+    from pys_multi_tools import pipeline
+
+    for placement in options.place(folder, stage, cloud):
+        found = pipeline.permissions(placement, account=account, repository=repository, environment=environment)
+        print_json(found)
 
 
 @completion.command("show")

@@ -28,9 +28,15 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "invoke": ("observe", "Call a route, or hand an event to a trigger."),
         "dead": ("dead", "Show dead letters, and have them delivered again."),
     },
+    "Automate": {
+        "affected": ("affected", "List the services of a repository that a change touches."),
+        "previews": ("previews", "List preview environments, and remove those that are over."),
+        "workflow": ("workflow", "Write the GitHub workflows of the project."),
+    },
     "Set up": {
         "providers": ("setup", "List the installed providers and what each can do."),
         "doctor": ("setup", "Look at credentials, versions and endpoints."),
+        "permissions": ("setup", "Print the rights that deploying needs."),
         "completion": ("setup", "Show or install shell completion."),
     },
 }

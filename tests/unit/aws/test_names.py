@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
@@ -115,6 +116,21 @@ def test_triggers_that_are_alike_differ(pair: tuple[str, str]) -> None:
     names = Names("shop", "dev")
     assert names.trigger_queue(pair[0]) != names.trigger_queue(pair[1])
     assert names.schedule(pair[0]) != names.schedule(pair[1])
+
+
+@given(names=NAMES, function=FUNCTIONS, resource=RESOURCES, trigger=TRIGGERS)
+def test_the_pattern_of_a_stage_fits_all_its_names(names: Names, function: str, resource: str, trigger: str) -> None:
+    assert fnmatchcase(names.function(function), names.all(64))
+    assert fnmatchcase(names.role(function), names.roles)
+    assert fnmatchcase(names.scheduler_role, names.roles)
+    for queue in (
+        names.queue(resource, ordered=True),
+        names.dead_queue(resource),
+        names.trigger_queue(trigger),
+        names.dead_trigger_queue(trigger),
+        names.dead_schedules,
+    ):
+        assert fnmatchcase(queue, names.all(75))
 
 
 SHORT = st.sampled_from(["a", "b", "a-b", "b-a", "a-a", "aa", "a1", "a-1"])

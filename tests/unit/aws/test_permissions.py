@@ -1,0 +1,280 @@
+"""The deployer's rights: what the template needs, on the things of that stage alone; and who may have them."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from tests.support.aws_service import deployment, template
+
+from pys_multi import App
+from pys_multi_providers.aws.permissions import deployer_policy, github_trust
+from pys_multi_providers.aws.provider import AwsProvider
+from pys_multi_tools.cli import main
+from pys_multi_tools.errors import ProviderError
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+#: Actions for which AWS knows no narrower resource, or none before the thing exists.
+ANYWHERE = {
+    "AnyStack",
+    "Network",
+    "Sources",
+    "SeeSources",
+    "SeeLogs",
+    "LogDelivery",
+    "Metrics",
+}
+
+
+def service(kinds: str = "http queue topic bucket table secret schedule vpc") -> App:
+    app = App("shop", public=True)
+    options: dict[str, Any] = {}
+    if "vpc" in kinds:
+        options = {"vpc": {"subnets": ["subnet-01234567"], "security_groups": ["sg-01234567"]}}
+        options["layers"] = ["arn:aws:lambda:eu-central-1:123456789012:layer:tools:3"]
+    main = app.function("main", aws=options)
+    if "http" in kinds:
+        main.get("/")(lambda: None)
+    if "queue" in kinds:
+        main.consume(app.queue("jobs"))(lambda message: None)
+    if "topic" in kinds:
+        main.subscribe(app.topic("news"))(lambda message: None)
+    if "bucket" in kinds:
+        main.created(app.bucket("files"))(lambda event: None)
+    if "table" in kinds:
+        app.table("items", key="id")
+    if "secret" in kinds:
+        app.function("other", uses=[app.secret("KEY")])
+    if "schedule" in kinds:
+        main.every("1 hour")(lambda: None)
+    return app
+
+
+def policy(kinds: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    app = service(kinds) if kinds is not None else service()
+    placed = deployment(app, secrets={"KEY": "env:KEY"}, region=REGION, **options)
+    document = deployer_policy(placed, account=ACCOUNT)
+    assert document["Version"] == "2012-10-17"
+    statements: list[dict[str, Any]] = document["Statement"]
+    return statements
+
+
+def allows(statements: list[dict[str, Any]], action: str, resource: str) -> bool:
+    """Whether a policy allows an action, conditions aside, as IAM reads it."""
+    return any(
+        action in statement["Action"] and any(fnmatch.fnmatchcase(resource, known) for known in statement["Resource"])
+        for statement in statements
+    )
+
+
+#: What CloudFormation must be able to do to the resources of each type, at the least.
+MAKES = {
+    "AWS::Lambda::Function": (
+        "lambda:CreateFunction",
+        "lambda:DeleteFunction",
+        "FunctionName",
+        "lambda",
+        "function:{}",
+    ),
+    "AWS::SQS::Queue": ("sqs:CreateQueue", "sqs:DeleteQueue", "QueueName", "sqs", "{}"),
+    "AWS::SNS::Topic": ("sns:CreateTopic", "sns:DeleteTopic", "TopicName", "sns", "{}"),
+    "AWS::DynamoDB::Table": ("dynamodb:CreateTable", "dynamodb:DeleteTable", "TableName", "dynamodb", "table/{}"),
+    "AWS::Logs::LogGroup": ("logs:CreateLogGroup", "logs:DeleteLogGroup", "LogGroupName", "logs", "log-group:{}"),
+    "AWS::Scheduler::ScheduleGroup": (
+        "scheduler:CreateScheduleGroup",
+        "scheduler:DeleteScheduleGroup",
+        "Name",
+        "scheduler",
+        "schedule-group/{}",
+    ),
+}
+
+
+def test_everything_in_the_template_can_be_made_and_removed() -> None:
+    statements = policy()
+    found = template(deployment(service(), secrets={"KEY": "env:KEY"}, region=REGION))
+    for kind, (make, remove, name, of, form) in MAKES.items():
+        things = found.of_type(kind).values()
+        assert things, kind
+        for properties in things:
+            arn = f"arn:aws:{of}:{REGION}:{ACCOUNT}:{form.format(properties[name])}"
+            assert allows(statements, make, arn), arn
+            assert allows(statements, remove, arn), arn
+    for properties in found.of_type("AWS::IAM::Role").values():
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{properties['RoleName']}"
+        assert allows(statements, "iam:CreateRole", arn)
+        assert allows(statements, "iam:PassRole", arn)
+    for properties in found.of_type("AWS::S3::Bucket").values():
+        assert allows(statements, "s3:CreateBucket", f"arn:aws:s3:::{properties['BucketName']}")
+        assert allows(statements, "s3:DeleteObjectVersion", f"arn:aws:s3:::{properties['BucketName']}/a/b")
+    for properties in found.of_type("AWS::SecretsManager::Secret").values():
+        arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{properties['Name']}-AbCdEf"
+        assert allows(statements, "secretsmanager:PutSecretValue", arn)
+    bundle = f"arn:aws:s3:::pys-multi-{ACCOUNT}-{REGION}/shop/dev/0123456789abcdef.zip"
+    assert allows(statements, "s3:PutObject", bundle)
+    assert allows(statements, "lambda:UpdateAlias", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_dev_main:live")
+    assert allows(
+        statements,
+        "cloudformation:ExecuteChangeSet",
+        f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/shop-dev/0f",
+    )
+
+
+def test_other_services_and_stages_are_out_of_reach() -> None:
+    statements = policy()
+    for action, resource in [
+        ("lambda:UpdateFunctionCode", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_prod_main"),
+        ("sqs:DeleteQueue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:other_dev_jobs"),
+        ("dynamodb:DeleteTable", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/shop_dev-2_items"),
+        ("sqs:PurgeQueue", f"arn:aws:sqs:{REGION}:{ACCOUNT}:shop_dev_jobs"),
+        ("iam:PutRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/admin"),
+        ("s3:PutObject", f"arn:aws:s3:::pys-multi-{ACCOUNT}-{REGION}/shop/prod/0123456789abcdef.zip"),
+        ("cloudformation:DeleteStack", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/shop-prod/0f"),
+    ]:
+        assert not allows(statements, action, resource), (action, resource)
+
+
+def test_only_what_has_no_narrower_name_is_allowed_anywhere() -> None:
+    statements = policy()
+    for statement in statements:
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in statement["Action"])
+        if statement["Resource"] == ["*"]:
+            assert statement["Sid"] in ANYWHERE
+    sids = [statement["Sid"] for statement in statements]
+    assert len(set(sids)) == len(sids)
+
+
+def test_a_role_is_passed_to_its_service_alone() -> None:
+    (passing,) = (s for s in policy() if "iam:PassRole" in s["Action"])
+    assert passing["Condition"] == {
+        "StringEquals": {"iam:PassedToService": ["lambda.amazonaws.com", "scheduler.amazonaws.com"]}
+    }
+    (passing,) = (s for s in policy("http") if "iam:PassRole" in s["Action"])
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": ["lambda.amazonaws.com"]}}
+    (attach,) = (s for s in policy() if "iam:AttachRolePolicy" in s["Action"])
+    assert attach["Condition"]["ArnEquals"]["iam:PolicyARN"].endswith("AWSLambdaVPCAccessExecutionRole")
+
+
+def test_a_small_service_needs_less() -> None:
+    services = {action.partition(":")[0] for statement in policy("http") for action in statement["Action"]}
+    assert services == {"apigateway", "cloudformation", "cloudwatch", "iam", "lambda", "logs", "s3"}
+    assert not any(s["Sid"] in ("Queues", "Sources", "Network", "SchedulerRole") for s in policy("http"))
+    assert not any("apigateway" in action for s in policy("http", http="function-url") for action in s["Action"])
+
+
+def test_a_bucket_of_ones_own_for_bundles_is_not_made() -> None:
+    (statement,) = (s for s in policy(artefact_bucket="team-bundles") if s["Sid"] == "BundleBucket")
+    assert statement["Resource"] == ["arn:aws:s3:::team-bundles"]
+    assert "s3:CreateBucket" not in statement["Action"]
+
+
+def test_a_domain_adds_its_certificate_and_record() -> None:
+    domain = {
+        "name": "api.shop.example",
+        "certificate_arn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0123abcd",
+        "hosted_zone_id": "Z0123456789ABC",
+    }
+    statements = policy(domain=domain)
+    assert allows(statements, "acm:DescribeCertificate", domain["certificate_arn"])
+    assert allows(statements, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABC")
+
+
+#: The service of an action → that of AWS's library; those whose actions are not named after operations are left out.
+NAMED_AFTER_OPERATIONS = {
+    "cloudformation": "cloudformation",
+    "dynamodb": "dynamodb",
+    "lambda": "lambda",
+    "scheduler": "scheduler",
+    "secretsmanager": "secretsmanager",
+    "sns": "sns",
+    "sqs": "sqs",
+    "iam": "iam",
+    "cloudwatch": "cloudwatch",
+    "ec2": "ec2",
+    "acm": "acm",
+    "route53": "route53",
+}
+#: Actions that stand for a permission rather than a call, or are called otherwise than the operation.
+NO_OPERATIONS = {
+    "iam:PassRole",
+    "lambda:InvokeFunction",
+    "cloudformation:TagResource",
+    "cloudformation:UntagResource",
+}
+
+
+def test_every_action_is_one_that_aws_knows() -> None:
+    for name, library in NAMED_AFTER_OPERATIONS.items():
+        known = set(boto3.client(library, region_name=REGION).meta.service_model.operation_names)
+        actions = {a for s in policy() for a in s["Action"] if a.startswith(f"{name}:") and a not in NO_OPERATIONS}
+        assert {action for action in actions if action.partition(":")[2] not in known} == set()
+
+
+def test_a_policy_is_small_enough_to_be_one_policy() -> None:
+    """The inline policies of a role have 10,240 characters without white space ("IAM and AWS STS quotas")."""
+    assert len(json.dumps(policy(), separators=(",", ":"))) < 10_240
+
+
+@pytest.mark.parametrize(
+    ("repository", "subject"),
+    [
+        ("acme/shop", "repo:acme/shop:environment:prod"),
+        ("acme@12/shop.js@34", "repo:acme@12/shop.js@34:environment:prod"),
+    ],
+)
+def test_workflows_of_one_environment_are_trusted_in_both_forms_of_the_subject(repository: str, subject: str) -> None:
+    document = github_trust(repository, "prod", account=ACCOUNT)
+    (statement,) = document["Statement"]
+    assert statement["Principal"] == {
+        "Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+    }
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+            "token.actions.githubusercontent.com:sub": subject,
+        }
+    }
+
+
+def test_an_environment_cannot_pretend_to_be_another_part_of_the_subject() -> None:
+    (statement,) = github_trust("acme/shop", "a:ref:refs/heads/main", account=ACCOUNT)["Statement"]
+    (subject,) = [v for k, v in statement["Condition"]["StringEquals"].items() if k.endswith(":sub")]
+    assert subject == "repo:acme/shop:environment:a%3Aref%3Arefs/heads/main"
+
+
+@pytest.mark.parametrize("repository", ["shop", "acme/*", "acme/shop:ref", "acme@1/shop", "acme/shop@2", "*/*", ""])
+def test_what_is_no_repository_is_refused(repository: str) -> None:
+    with pytest.raises(ProviderError, match="no GitHub repository"):
+        github_trust(repository, "prod", account=ACCOUNT)
+
+
+def test_the_provider_gives_both_documents() -> None:
+    placed = deployment(service("http"), stage="prod")
+    provider = AwsProvider()
+    assert set(provider.permissions(placed, account=None, repository=None, environment=None)) == {"policy"}
+    found = provider.permissions(placed, account=ACCOUNT, repository="acme/shop", environment=None)
+    assert "environment:prod" in json.dumps(found["trust_policy"])
+    with pytest.raises(ProviderError, match="names the account"):
+        provider.permissions(placed, account=None, repository="acme/shop", environment=None)
+
+
+SHOP = Path(__file__).parents[3] / "examples" / "shop"
+
+
+def test_the_command_prints_both_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["permissions", "-C", str(SHOP), "--cloud", "aws", "--stage", "prod", "--account", ACCOUNT]
+    assert main([*command, "--github", "acme@12/shop@34"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema_version"] == 1
+    assert "shop_prod_*" in json.dumps(found["policy"])
+    assert "repo:acme@12/shop@34:environment:prod" in json.dumps(found["trust_policy"])
+
+
+def test_a_provider_that_needs_no_rights_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["permissions", "-C", str(SHOP), "--cloud", "local"]) == 1
+    assert "needs no permissions" in capsys.readouterr().err
