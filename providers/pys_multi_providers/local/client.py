@@ -27,6 +27,11 @@ _START_SECONDS = 20.0
 _READ_SECONDS = 5.0
 _POLL = 0.02
 
+#: What the supervisor sees of the environment that a deploy ran in. The values of secrets stand there, too, and what
+#: a process was started with is open to each of its user's processes: instances would read what they were not granted.
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_ENVIRONMENT_PREFIXES = ("LC_", "PYTHON")
+
 
 def _ignore(_: Progress) -> None:
     pass
@@ -114,6 +119,7 @@ class Client:
                     stdout=output,
                     stderr=output,
                     cwd="/",
+                    env=_environment(),
                     start_new_session=True,
                     pass_fds=(end,),
                     check=False,  # where it fails, its end of the pipe says so
@@ -163,6 +169,14 @@ class Client:
                         result: dict[str, Any] = answer["result"]
                         return result
         raise ConnectionResetError("no answer")
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
 
 
 def _as_error(error: dict[str, str]) -> ToolError:
