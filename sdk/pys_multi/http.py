@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pys_multi.messages import Context
     from pys_multi.multipart import Form
+    from pys_multi.pairs import Query
 
     HeaderSource = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -71,61 +72,6 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self._pairs!r})"
-
-
-class Query:
-    """Query parameters, percent-decoded once; a repeated key keeps every value.
-
-    Raises HTTPError 400 for more than 1,000 of them.
-    """
-
-    __slots__ = ("_pairs",)
-
-    def __init__(self, query_string: str) -> None:
-        if query_string:
-            from urllib.parse import parse_qsl
-
-            try:
-                self._pairs = parse_qsl(query_string, keep_blank_values=True, max_num_fields=1000)
-            except ValueError:
-                from pys_multi.errors import HTTPError
-
-                raise HTTPError(400, "the query has more than 1,000 parameters") from None
-        else:
-            self._pairs = []
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The last value of the key, or the default."""
-        for key, value in reversed(self._pairs):
-            if key == name:
-                return value
-        return default
-
-    def get_all(self, name: str) -> list[str]:
-        """Every value of the key, in order."""
-        return [value for key, value in self._pairs if key == name]
-
-    def __getitem__(self, name: str) -> str:
-        value = self.get(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __contains__(self, name: object) -> bool:
-        return any(key == name for key, _ in self._pairs)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict(self._pairs))
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def items(self) -> list[tuple[str, str]]:
-        """Every (key, value), repeated ones too, in order."""
-        return list(self._pairs)
-
-    def __repr__(self) -> str:
-        return f"Query({self._pairs!r})"
 
 
 class Request:
@@ -197,6 +143,8 @@ class Request:
     def query(self) -> Query:
         """The query parameters."""
         if self._query is None:
+            from pys_multi.pairs import Query
+
             self._query = Query(self.query_string)
         return self._query
 
@@ -225,21 +173,8 @@ class Request:
         if isinstance(body, str):
             return body
         content_type = (self.headers.get("content-type") or "").lower()
-        charset = content_type.partition("charset=")[2].partition(";")[0].strip(" \t\"'") or "utf-8"
-        from codecs import lookup
-
-        from pys_multi.errors import HTTPError
-
-        try:
-            charset = lookup(charset).name
-            # Python's codecs for itself (and one that is quadratic) are no charsets of the web.
-            if charset not in _NO_CHARSETS:
-                return body.decode(charset)
-        except UnicodeError:
-            raise HTTPError(400, f"the body is not {charset} text") from None
-        except (LookupError, ValueError):
-            pass
-        raise HTTPError(415, "the charset of the body is not known here; send UTF-8")
+        charset = content_type.partition("charset=")[2].partition(";")[0].strip(" \t\"'")
+        return text_of(body, charset, "the body")
 
     def json(self) -> object:
         """The body parsed as JSON. Raises HTTPError 400 where it is not JSON."""
@@ -286,7 +221,30 @@ class Request:
         return f"<Request {self.method} {self.path}>"
 
 
+# Python's codecs for itself (and one that is quadratic) are no charsets of the web.
 _NO_CHARSETS = frozenset(("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"))
+
+
+def text_of(data: bytes, charset: str, what: str) -> str:
+    """The text that bytes are in this charset, UTF-8 where it is empty.
+
+    what: how an error calls it. Raises HTTPError 400 where they are no such text, 415 for an unknown charset.
+    """
+    from codecs import lookup
+
+    from pys_multi.errors import HTTPError
+
+    try:
+        name = lookup(charset or "utf-8").name
+        if name not in _NO_CHARSETS:
+            return data.decode(name)
+    except UnicodeError:
+        raise HTTPError(400, f"{what} is not {charset or 'utf-8'} text") from None
+    except (LookupError, ValueError):
+        pass
+    raise HTTPError(415, f"the charset of {what} is not known here; send UTF-8")
+
+
 #: Characters of a header or cookie name (RFC 9110, section 5.6.2).
 TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _checked_names: set[str] = set()

@@ -7,7 +7,8 @@ specification says is a 400 that names the reason, never a guess.
 from __future__ import annotations
 
 from pys_multi.errors import HTTPError
-from pys_multi.http import Headers
+from pys_multi.http import TOKEN, Headers, text_of
+from pys_multi.pairs import Pairs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ MAX_PART_HEADER_FIELDS = 16
 
 # RFC 2046, section 5.1.1: bchars, without the space that may not end a boundary.
 _BOUNDARY = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ")
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class UploadedFile:
@@ -64,46 +64,17 @@ class UploadedFile:
 Value = str | UploadedFile
 
 
-class Form:
+class Form(Pairs):
     """Fields and files by name, in order; a repeated name keeps every value."""
 
-    __slots__ = ("_pairs",)
+    __slots__ = ()
 
-    def __init__(self, pairs: list[tuple[str, Value]]) -> None:
-        self._pairs = pairs
+    if TYPE_CHECKING:  # its values are text and files
 
-    def get(self, name: str, default: Value | None = None) -> Value | None:
-        """The last value of the name, or the default."""
-        for key, value in reversed(self._pairs):
-            if key == name:
-                return value
-        return default
-
-    def get_all(self, name: str) -> list[Value]:
-        """Every value of the name, in order."""
-        return [value for key, value in self._pairs if key == name]
-
-    def __getitem__(self, name: str) -> Value:
-        value = self.get(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __contains__(self, name: object) -> bool:
-        return any(key == name for key, _ in self._pairs)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict(self._pairs))
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def items(self) -> list[tuple[str, Value]]:
-        """Every (name, value), repeated ones too, in order."""
-        return list(self._pairs)
-
-    def __repr__(self) -> str:
-        return f"Form({self._pairs!r})"
+        def get(self, name: str, default: Value | None = None) -> Value | None: ...
+        def get_all(self, name: str) -> list[Value]: ...
+        def __getitem__(self, name: str) -> Value: ...
+        def items(self) -> list[tuple[str, Value]]: ...
 
 
 def parse_form(content_type: str, body: bytes) -> Form:
@@ -207,17 +178,13 @@ def _part(number: int, header: bytes, content: bytes) -> tuple[str, Value]:
             content_type=content_type or "application/octet-stream",
             headers=headers,
         )
-    charset = "utf-8"
-    try:
-        if content_type:
-            charset = parse_options(content_type)[1].get("charset", charset)
-        return name, content.decode(charset)
-    except UnicodeDecodeError:
-        _refuse(f"field {name!r} is not {charset} text")
-    except LookupError:
-        raise HTTPError(415, f"the charset of field {name!r} is not known here") from None
-    except ValueError as error:
-        _refuse(f"the content type of part {number} is malformed: {error}")
+    charset = ""
+    if content_type:
+        try:
+            charset = parse_options(content_type)[1].get("charset", "")
+        except ValueError as error:
+            _refuse(f"the content type of part {number} is malformed: {error}")
+    return name, text_of(content, charset, f"field {name!r}")
 
 
 def _part_headers(number: int, header: bytes) -> Headers:
@@ -229,7 +196,7 @@ def _part_headers(number: int, header: bytes) -> Headers:
     seen: set[str] = set()
     for line in text.split("\r\n") if text else ():
         name, colon, value = line.partition(":")
-        if not colon or not name or not _TOKEN.issuperset(name):
+        if not colon or not name or not TOKEN.issuperset(name):
             _refuse(f"the header of part {number} has a line that is no field")
         if any(character < " " and character != "\t" for character in value) or "\x7f" in value:
             _refuse(f"the header of part {number} has a control character")
@@ -253,7 +220,7 @@ def parse_options(text: str) -> tuple[str, dict[str, str]]:
     while rest:
         name, equals, rest = rest.partition("=")
         name = name.strip(" \t").lower()
-        if not equals or not name or not _TOKEN.issuperset(name):
+        if not equals or not name or not TOKEN.issuperset(name):
             raise ValueError("a parameter has no name or no value")
         if rest.startswith('"'):
             value, rest = _quoted(rest)
@@ -263,7 +230,7 @@ def parse_options(text: str) -> tuple[str, dict[str, str]]:
         else:
             value, _, rest = rest.partition(";")
             value = value.strip(" \t")
-            if not value or not _TOKEN.issuperset(value):
+            if not value or not TOKEN.issuperset(value):
                 raise ValueError(f"the value of {name} needs quotes")
         if name in options:
             raise ValueError(f"{name} comes twice")

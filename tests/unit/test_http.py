@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pys_multi import HTTPError, Request, Response
-from pys_multi.http import Headers, Query
+from pys_multi.http import Headers
+from pys_multi.pairs import Query
 
 # ---- header fields, query, cookies
 

@@ -257,9 +257,11 @@ def test_a_malformed_form_is_400_with_the_reason(body: bytes, reason: str) -> No
     assert reason in error.detail
 
 
-def test_an_unknown_charset_is_415() -> None:
-    body = multipart(FIELD.replace("\n\n", "\nContent-Type: text/plain; charset=klingon\n\n"))
-    assert refusal(TYPE, body).status == 415
+# Python has codecs that are no charsets; some of them make halves of surrogate pairs, one takes quadratic time.
+@pytest.mark.parametrize("charset", ["klingon", "utf-7", "unicode-escape", "raw_unicode_escape", "punycode", "zlib"])
+def test_an_unknown_charset_is_415(charset: str) -> None:
+    part = f'Content-Disposition: form-data; name="a"\nContent-Type: text/plain; charset={charset}\n\n\\ud800'
+    assert refusal(TYPE, multipart(part)).status == 415
 
 
 def test_limits() -> None:
