@@ -94,12 +94,22 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How calls come to a new build. steps: shares of the calls (0 to 1) that it gets first, each for ``bake``
+    seconds, and all of them after the last one; without steps all at once."""
+
+    steps: tuple[float, ...] = ()
+    bake: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a deploy would change. config: the native configuration, as render writes it."""
 
     deployment: Deployment
     changes: tuple[Change, ...]
     config: Mapping[str, str]
+    rollout: Rollout = Rollout()
 
     @property
     def pending(self) -> tuple[Change, ...]:

@@ -1,25 +1,47 @@
 """The AWS provider: one CloudFormation template, Lambda, and what stands around it.
 
-render → template.json;  see docs/providers/aws.md.
+render → template.json;  deploy → change sets, versions, an alias (engine.py);  see docs/providers/aws.md.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from pys_multi_providers.aws import checks, permissions
+from pys_multi_providers.aws import checks, dead_letters, doctor, invoking, journal, observe, permissions
+from pys_multi_providers.aws.engine import Engine
 from pys_multi_providers.aws.runtime import FRONT_FILE
 from pys_multi_providers.aws.settings import AwsOptions, AwsSettings
 from pys_multi_providers.aws.view import settings_of, view
-from pys_multi_tools.deployment import Capabilities, Deployment, Limits, Problem
+from pys_multi_tools.deployment import (
+    Capabilities,
+    Change,
+    DeadLetter,
+    Deployment,
+    Finding,
+    Invocation,
+    InvocationResult,
+    Limits,
+    LogRecord,
+    Metrics,
+    Outputs,
+    Plan,
+    Problem,
+    Progress,
+    Status,
+)
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.render import render
 from pys_multi_tools.target import Target
 
+if TYPE_CHECKING:
+    from pys_multi_tools.bundle import Bundle
+
 TEMPLATE = "template.json"
+OnProgress = Callable[[Progress], None]
 
 #: "Lambda quotas", "Amazon SQS event source", "SQS quotas" (2026-11).
 _LIMITS = Limits(memory=(128, 10_240), timeout=900, batch=10_000, batch_window=300, visibility=43_200)
@@ -83,3 +105,57 @@ class AwsProvider:
                 repository, environment or deployment.stage, account=account
             )
         return found
+
+    def plan(self, deployment: Deployment) -> Plan:
+        """The change set that a deploy would execute; the plan's own is deleted again."""
+        config = self.render(deployment)
+        return Engine(deployment).plan(config, config[TEMPLATE])
+
+    def drift(self, deployment: Deployment) -> tuple[Change, ...]:
+        """What somebody changed by other means since the last deploy."""
+        return Engine(deployment).drift(self.render(deployment)[TEMPLATE])
+
+    def deploy(self, plan: Plan, bundle: Bundle, progress: OnProgress) -> Outputs:
+        """The story of :mod:`pys_multi_providers.aws.engine`; nothing is changed where everything is live."""
+        return Engine(plan.deployment, progress).deploy(plan, plan.config[TEMPLATE], bundle)
+
+    def rollback(self, deployment: Deployment, build_id: str | None, progress: OnProgress) -> Outputs:
+        """A former release: its code at once, then its template."""
+        return Engine(deployment, progress).rollback(build_id)
+
+    def destroy(self, deployment: Deployment, *, delete_data: bool, progress: OnProgress) -> None:
+        """The stack and the bundles; queues, buckets and tables with ``delete_data``."""
+        Engine(deployment, progress).destroy(delete_data=delete_data)
+
+    def status(self, deployment: Deployment) -> Status:
+        """What the aliases point to, and what waits."""
+        return observe.status(Engine(deployment))
+
+    def logs(
+        self, deployment: Deployment, *, function: str | None, since: float | None, follow: bool
+    ) -> Iterator[LogRecord]:
+        """What CloudWatch has, of all functions in one stream."""
+        engine = Engine(deployment)
+        names = [f.name for f in deployment.service.functions if function in (None, f.name)]
+        groups = {name: engine.names.log_group(name) for name in names}
+        return journal.read(engine.cloud, groups, since=since, follow=follow)
+
+    def metrics(self, deployment: Deployment, *, since: float | None) -> Metrics:
+        """What CloudWatch has, of the last day or since a time."""
+        return observe.metrics(Engine(deployment), since)
+
+    def invoke(self, deployment: Deployment, invocation: Invocation) -> InvocationResult:
+        """An HTTP call, signed as private routes ask for; or an event straight to its trigger."""
+        return invoking.invoke(Engine(deployment), invocation)
+
+    def dead_letters(self, deployment: Deployment, queue: str, *, limit: int) -> list[DeadLetter]:
+        """The oldest dead letters of a queue or subscription."""
+        return dead_letters.dead_letters(Engine(deployment), queue, limit)
+
+    def redrive(self, deployment: Deployment, queue: str, ids: Sequence[str] | None) -> int:
+        """Puts dead letters back into their queue."""
+        return dead_letters.redrive(Engine(deployment), queue, ids)
+
+    def doctor(self, deployment: Deployment | None) -> list[Finding]:
+        """boto3, region, credentials, and the state of bucket and stack."""
+        return list(doctor.findings(deployment))

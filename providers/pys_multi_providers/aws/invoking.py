@@ -1,0 +1,183 @@
+"""Calls of what is live: HTTP through the front, an HTTP request to one function, an event to one trigger."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import time
+import uuid
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from pys_multi.model import Consume, Function, Mount, ObjectEvent, Route, Subscribe, Trigger
+from pys_multi_providers.aws.client import Cloud
+from pys_multi_providers.aws.engine import Engine
+from pys_multi_providers.aws.names import ALIAS
+from pys_multi_providers.aws.view import settings_of
+from pys_multi_tools.deployment import Invocation, InvocationResult
+from pys_multi_tools.errors import ProviderError
+
+Json = dict[str, Any]
+
+#: Seconds that a call may take beyond its function's timeout.
+_MARGIN = 15.0
+
+
+def invoke(engine: Engine, invocation: Invocation) -> InvocationResult:
+    """Makes one call, once: what fails is not tried again."""
+    service = engine.deployment.service
+    if invocation.trigger is not None:
+        function, trigger = next((f, t) for f in service.functions for t in f.triggers if t.id == invocation.trigger)
+        if not isinstance(trigger, Route | Mount):
+            return _event(engine, function, trigger, invocation.body)
+    if invocation.function is not None:
+        function = next(f for f in service.functions if f.name == invocation.function)
+        return _request(engine, function, invocation)
+    return _through_front(engine, invocation)
+
+
+def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) -> InvocationResult:
+    """An event in the envelope that the runtime knows, past queue and topic."""
+    envelope: Json = {"trigger": trigger.id}
+    if isinstance(trigger, Consume | Subscribe):
+        try:
+            message: Json = {"body": body.decode()}
+        except UnicodeDecodeError:
+            message = {"body": base64.b64encode(body).decode(), "base64": True}
+        envelope["messages"] = [{**message, "id": uuid.uuid4().hex, "sent_at": time.time()}]
+    else:
+        envelope["event"] = _fields(trigger, body)
+    started = time.perf_counter()
+    answer = _call(engine, function, {"pys_multi": envelope})
+    duration = (time.perf_counter() - started) * 1000
+    request_id = str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
+    found = json.loads(answer["Payload"] or b"{}")
+    error = _error(answer, found) or "; ".join((found.get("failures") or {}).values())
+    return InvocationResult(status=500 if error else 200, duration_ms=duration, error=error, request_id=request_id)
+
+
+def _fields(trigger: Trigger, body: bytes) -> Json:
+    try:
+        given = json.loads(body) if body.strip() else {}
+        if not isinstance(given, dict):
+            raise ValueError("it is no object")
+    except ValueError as error:
+        hint = 'write an object such as {"key": "a.pdf", "size": 3}'
+        raise ProviderError(f"the payload is not an event: {error}", where=trigger.id, hint=hint) from None
+    known = {name: given[name] for name in ("key", "size", "etag", "time") if name in given}
+    kind: Json = {"kind": "schedule"}
+    if isinstance(trigger, ObjectEvent):
+        kind = {"kind": trigger.event, "bucket": trigger.bucket}
+    return {"id": uuid.uuid4().hex, "time": time.time(), **known, **kind}
+
+
+def _request(engine: Engine, function: Function, invocation: Invocation) -> InvocationResult:
+    """An HTTP request to one function, past the front's routes, as a function URL would hand it over."""
+    path, _, query = (invocation.path or "/").partition("?")
+    is_url = settings_of(engine.deployment).http == "function-url"
+    event = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path if is_url else unquote(path),
+        "rawQueryString": query,
+        "headers": {name.lower(): value for name, value in invocation.headers},
+        "requestContext": {
+            "http": {"method": invocation.method, "path": path, "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"},
+            # Whoever may invoke the function is known to AWS, as behind a private route.
+            "authorizer": {"iam": {"userArn": engine.cloud.identity["Arn"], "accountId": engine.cloud.account}},
+            "stage": "$default",
+            "domainName": "lambda.amazonaws.com",
+            "requestId": uuid.uuid4().hex,
+        },
+        "body": base64.b64encode(invocation.body).decode(),
+        "isBase64Encoded": True,
+    }
+    started = time.perf_counter()
+    answer = _call(engine, function, event)
+    duration = (time.perf_counter() - started) * 1000
+    found = json.loads(answer["Payload"] or b"{}")
+    request_id = str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
+    if error := _error(answer, found):
+        return InvocationResult(status=502, duration_ms=duration, error=error, request_id=request_id)
+    body = found.get("body", "")
+    cookies = tuple(("set-cookie", value) for value in found.get("cookies", ()))
+    return InvocationResult(
+        status=found["statusCode"],
+        headers=(*found.get("headers", {}).items(), *cookies),
+        body=base64.b64decode(body) if found.get("isBase64Encoded") else body.encode(),
+        request_id=request_id,
+        duration_ms=duration,
+    )
+
+
+def _call(engine: Engine, function: Function, event: Json) -> Json:
+    return engine.cloud.call_once(
+        "lambda",
+        "invoke",
+        function.timeout + _MARGIN,
+        FunctionName=engine.names.function(function.name),
+        Qualifier=ALIAS,
+        Payload=json.dumps(event).encode(),
+    )
+
+
+def _error(answer: Json, found: Any) -> str:
+    if not answer.get("FunctionError"):
+        return ""
+    if isinstance(found, dict) and found.get("errorMessage"):
+        return f"{found.get('errorType', 'error')}: {found['errorMessage']}"
+    return str(answer["FunctionError"])
+
+
+# ---- through the front
+
+
+def _through_front(engine: Engine, invocation: Invocation) -> InvocationResult:
+    """As any caller would, signed with the deployer's credentials, which private routes ask for."""
+    state = engine.stack.read()
+    outputs = state.outputs if state is not None else {}
+    is_url = settings_of(engine.deployment).http == "function-url"
+    address = outputs.get("DomainUrl") or outputs.get("Url", "")
+    if is_url:
+        urls = [value for name, value in outputs.items() if name.endswith("Url")]
+        if len(urls) > 1:
+            raise ProviderError("every function has its own address", where="invoke", hint="add --function NAME")
+        address = urls[0] if urls else ""
+    if not address:
+        raise ProviderError("nothing answers HTTP", where=f"stack {engine.stack.name}", hint="deploy first")
+    timeout = max((f.timeout for f in engine.deployment.service.functions), default=0.0) + _MARGIN
+    return call(engine.cloud, "lambda" if is_url else "execute-api", address, invocation, timeout)
+
+
+def call(cloud: Cloud, service: str, address: str, invocation: Invocation, timeout: float) -> InvocationResult:
+    """One signed HTTP call."""
+    parts = urlsplit(address)
+    path, _, query = (invocation.path or "/").partition("?")
+    target = parts.path.rstrip("/") + quote(path, safe="/%:@!$&'()*+,;=~-._") + (f"?{query}" if query else "")
+    given = {name.lower(): value for name, value in invocation.headers}
+    url = f"{parts.scheme}://{parts.netloc}{target}"
+    headers = {"host": parts.netloc, **given}
+    # Without Authorization of the caller's own: that is a token for the function.
+    signed = (
+        headers if "authorization" in given else cloud.signed(service, invocation.method, url, headers, invocation.body)
+    )
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    started = time.perf_counter()
+    try:
+        connection.request(invocation.method, target, body=invocation.body or None, headers=signed)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        hint = "see pys-multi status and logs"
+        raise ProviderError(f"the call failed: {error or type(error).__name__}", where=url, hint=hint) from error
+    finally:
+        connection.close()
+    return InvocationResult(
+        status=response.status,
+        headers=tuple(response.getheaders()),
+        body=body,
+        request_id=response.getheader("x-request-id") or response.getheader("apigw-requestid") or "",
+        duration_ms=(time.perf_counter() - started) * 1000,
+    )
