@@ -274,15 +274,20 @@ def _evaluate(annotation: Any, function: Any) -> Any:
 
 def _function_of(handler: Any) -> tuple[Any, int]:
     """The Python function that says what the handler takes, and how many first parameters are bound already."""
-    while hasattr(handler, "__wrapped__"):  # what functools.wraps leaves behind
-        handler = handler.__wrapped__
-    if hasattr(handler, "__code__") and not hasattr(handler, "__func__"):
-        return handler, 0
-    method = handler if hasattr(handler, "__func__") else handler.__call__  # of an object that is callable
-    function = getattr(method, "__func__", method)
-    if not hasattr(function, "__code__"):
-        raise DefinitionError(f"{handler!r} is not a Python function: its parameters cannot be seen; wrap it in one")
-    return function, 1
+    skip = 0
+    while True:
+        if hasattr(handler, "__func__"):  # a bound method, which passes for what it wraps: so this comes first
+            handler, skip = handler.__func__, skip + 1
+        elif hasattr(handler, "__wrapped__"):  # what functools.wraps leaves behind
+            handler = handler.__wrapped__
+        elif hasattr(handler, "__code__"):
+            return handler, skip
+        elif hasattr(handler.__call__, "__func__"):  # an object that is callable
+            handler = handler.__call__
+        else:
+            raise DefinitionError(
+                f"{handler!r} is not a Python function: its parameters cannot be seen; wrap it in one"
+            )
 
 
 def _signature(function: Any, skip: int) -> list[tuple[str, Any, bool]]:

@@ -521,6 +521,35 @@ def test_methods_callable_objects_and_wrapped_functions_are_handlers() -> None:
     assert call(wrapper, get("tag=y"), id="5") == ("wrapped", (5, "y"))
 
 
+def test_decorated_methods_are_handlers() -> None:
+    def decorated(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return "wrapped", function(*args, **kwargs)
+
+        return wrapper
+
+    class Shop:
+        @decorated
+        def read(self, id: int) -> Any:
+            return self, id
+
+        @decorated
+        def __call__(self, id: int) -> Any:
+            return self, id
+
+        @classmethod
+        def made(cls, id: int) -> Any:
+            return cls, id
+
+    shop = Shop()
+    assert call(shop.read, id="5") == ("wrapped", (shop, 5))
+    assert call(shop, id="5") == ("wrapped", (shop, 5))
+    assert call(Shop.made, id="5") == (Shop, 5)
+    assert call(decorated(shop.made), id="5") == ("wrapped", (Shop, 5))
+    assert call(decorated(shop.read), id="5") == ("wrapped", ("wrapped", (shop, 5)))
+
+
 def test_an_async_handler_gives_its_coroutine() -> None:
     async def handler(id: int) -> int:
         return id
