@@ -20,6 +20,7 @@ from pys_multi_tools.errors import RenderError
 if TYPE_CHECKING:
     import jinja2
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # JSON allows these characters as they are; YAML does not, takes them for line ends, or UTF-8 has none for them.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -71,7 +72,10 @@ def _environment(package: str) -> jinja2.Environment:
 
 def to_json(value: object, indent: int | None = None) -> Markup:
     """Return ``value`` as JSON that is YAML too. Raises TypeError for what JSON has no form for."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    # dumps() would make a new encoder for each of the many small values that a template has.
+    text = _encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    if text.isascii() and "\x7f" not in text:
+        return Markup(text)  # noqa: S704 (no HTML)
     return Markup(_NOT_IN_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text))  # noqa: S704 (no HTML)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: Longest name of a region, such as us-isob-east-1 or ap-southeast-1, with room for two more letters.
 _REGION = 16
@@ -151,6 +152,7 @@ def fit(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 9]}_{_hash(text)}"
 
 
+@lru_cache(maxsize=100_000)  # every name stands in many ids
 def _capitals(word: str) -> str:
     text = "".join(part[:1].upper() + part[1:] for part in re.split("[^A-Za-z0-9]+", word))
     back = re.sub("(?<!^)([A-Z])", r"-\1", text).lower()

@@ -466,7 +466,7 @@ def hostile_service(texts: tuple[str, ...] | list[str]) -> m.Service:
             "issuer": [issuer],
             "audience": [next(pick) or "any"],
             "algorithms": ["RS256"],
-            "jwks_url": f"{issuer}/.well-known/keys",
+            "jwks_url": f"{issuer.rstrip(chr(47))}/.well-known/keys",
         }
         triggers.append(m.Route(id=f"api:{number}", method="GET", path=f"/r{number}", handler="h", auth=auth))
     function = m.Function(
