@@ -2,7 +2,8 @@
 
     python tests/support/aws_emulator.py     prints its address, and ends with its standard input
 
-What moto lacks is added here: S3 tells of delete markers, as it does in buckets with versions.
+What moto lacks is added here: S3 tells of delete markers, as it does in buckets with versions, values of
+different types are neither less nor more than each other to DynamoDB, and an update that it refuses changes nothing.
 One address more than moto's own: ``/_waiting`` answers once a queue has a message to receive, or after a second,
 with the names of such queues. Asking every queue again and again would keep a core busy.
 """
@@ -83,11 +84,48 @@ def _tell_of_delete_markers() -> None:
     S3Backend._set_delete_marker = mark_and_tell  # type: ignore[method-assign]
 
 
+def _compare_only_what_compares() -> None:
+    from moto.dynamodb import comparisons
+
+    def guarded(expr: Any) -> Any:
+        def compare(self: Any, item: Any) -> bool:
+            try:
+                return bool(expr(self, item))
+            except TypeError:
+                return False
+
+        return compare
+
+    for kind in ("OpLessThan", "OpGreaterThan", "OpLessThanOrEqual", "OpGreaterThanOrEqual"):
+        operator = getattr(comparisons, kind)
+        operator.expr = guarded(operator.expr)
+
+
+def _update_all_or_nothing() -> None:
+    from copy import deepcopy
+
+    from moto.dynamodb.parsing.executors import UpdateExpressionExecutor
+
+    execute = UpdateExpressionExecutor.execute
+
+    def execute_whole(self: Any, *arguments: Any) -> Any:
+        former = deepcopy(self.item.attrs)
+        try:
+            return execute(self, *arguments)
+        except Exception:
+            self.item.attrs = former
+            raise
+
+    UpdateExpressionExecutor.execute = execute_whole  # type: ignore[method-assign]
+
+
 def _serve() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
 
     _tell_of_delete_markers()
+    _compare_only_what_compares()
+    _update_all_or_nothing()
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -92,7 +92,7 @@ class TableVerbs:
     ) -> Item:
         handle, name = self._table(table)
         removed = tuple(remove)
-        nulls: set[str] = set()
+        nulls: set[str] | None = None
         for _ in range(_TRIES):
             expression = Expression(handle, condition)
             expression.change(changes, add, removed, nulls)
@@ -108,15 +108,21 @@ class TableVerbs:
                     ReturnValues="ALL_NEW",
                 )
                 return _item(handle, answer["Attributes"])
+            except Refused as error:
+                if error.code != "ValidationException" or not add or nulls is not None:
+                    raise
+                # It adds to numbers and to what is absent, not to a null: the next try finds out which are.
+                nulls = set()
             except ConditionRefused as error:
-                found = error.item or {}
-                for attribute in add:
-                    if not {"N", "NULL"}.issuperset(found.get(attribute, ())):
+                if nulls is None or error.item is None:
+                    raise
+                found = {attribute: error.item.get(attribute, {"N": "0"}) for attribute in add}
+                for attribute, written in found.items():
+                    if "N" not in written and "NULL" not in written:
                         raise ValueError(
                             f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it"
                         ) from error
-                # DynamoDB adds to what is absent, not to a null: such an attribute is set, if it still is one.
-                before, nulls = nulls, {attribute for attribute in add if "NULL" in found.get(attribute, ())}
+                before, nulls = nulls, {attribute for attribute, written in found.items() if "NULL" in written}
                 if nulls == before:
                     raise
         raise ResourceError(f"table {table!r}: an item was changed by others at each of {_TRIES} tries to update it")
@@ -188,18 +194,20 @@ class Expression:
         self._conditions = [self._holds(name, wanted) for name, wanted in condition.items()]
 
     def change(
-        self, changes: Mapping[str, object], add: Mapping[str, float], remove: Iterable[str], nulls: set[str]
+        self, changes: Mapping[str, object], add: Mapping[str, float], remove: Iterable[str], nulls: set[str] | None
     ) -> None:
-        """What the update does. nulls: attributes to add to that are null."""
+        """What the update does. nulls: attributes to add to that are null, which the condition then requires, as it
+        requires the others to be numbers; None requires nothing."""
         sets = [f"{self._name(name)} = {self._value(write(value))}" for name, value in changes.items()]
         adds = []
         for attribute, amount in add.items():
             name, value = self._name(attribute), self._value(write(amount))
-            if attribute in nulls:
+            if nulls and attribute in nulls:
                 sets.append(f"{name} = {value}")
                 self._conditions.append(self._is_null(name))
             else:
                 adds.append(f"{name} {value}")
+            if nulls is not None and attribute not in nulls:
                 number = self._value({"S": "N"})
                 self._conditions.append(f"(attribute_not_exists({name}) OR attribute_type({name}, {number}))")
         removes = [self._name(name) for name in remove]
@@ -233,7 +241,12 @@ class Expression:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             # Nothing is less or more than it, which DynamoDB would refuse as an expression.
             return f"(attribute_exists({name}) AND attribute_not_exists({name}))"
-        return f"{name} {operator} {self._operand(attribute, value)}"
+        compared = f"{name} {operator} {self._operand(attribute, value)}"
+        if attribute not in self._keys:
+            return compared
+        # Numbers in keys are text as well, and no text is less or more than a number.
+        is_number = f"begins_with({name}, {self._value({'S': _NUMBER})})"
+        return f"({compared} AND {'NOT ' if isinstance(value, str) else ''}{is_number})"
 
     def _operand(self, attribute: str, value: Any) -> str:
         is_key = attribute in self._keys and isinstance(value, str | int) and not isinstance(value, bool)

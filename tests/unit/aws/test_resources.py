@@ -183,13 +183,19 @@ SCALARS = (
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.sampled_from("xy"), SCALARS, max_size=2)
 #: Reserved words, and names that no expression could have in it.
 NAMES = st.sampled_from(["size", "name", "a.b", "#n", "ü"])
-CONDITIONS = st.dictionaries(
-    NAMES | st.just("id"),
-    VALUES
-    | st.tuples(st.sampled_from(["=", "!="]), VALUES)
-    | st.tuples(st.sampled_from(["<", "<=", ">", ">="]), VALUES),
-    max_size=2,
-).filter(lambda c: not any(isinstance(w, tuple) and w[1] is None and w[0] not in ("=", "!=") for w in c.values()))
+
+
+def wanted(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """What a condition says of one attribute."""
+    equal = st.tuples(st.sampled_from(["=", "!="]), values)
+    ordered = st.tuples(st.sampled_from(["<", "<=", ">", ">="]), values.filter(lambda value: value is not None))
+    return values | equal | ordered
+
+
+CONDITIONS = st.tuples(
+    st.dictionaries(NAMES, wanted(VALUES), max_size=2),
+    st.dictionaries(st.just("id"), wanted(st.none() | st.integers(-5, 5) | st.sampled_from("abc"))),
+).map(lambda parts: parts[0] | parts[1])
 ITEMS = st.dictionaries(NAMES, VALUES, max_size=4)
 UPDATES = st.fixed_dictionaries(
     {
