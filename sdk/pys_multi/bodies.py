@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _contextvars import copy_context
+
 from pys_multi.http import Response, check_status
 from pys_multi.messages import _current
 from pys_multi.runtime import BODILESS, to_response
@@ -9,6 +11,7 @@ from pys_multi.runtime import BODILESS, to_response
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from contextvars import Context as ContextVariables
     from typing import Any
 
     from pys_multi.http import Request
@@ -61,30 +64,29 @@ def _without_body(response: Response) -> Response:
 
 
 def _in_context(body: Any, request: Request) -> Iterator[bytes] | AsyncIterator[bytes]:
-    """The body as an iterator whose chunks are made with the request's context as the current one.
+    """The body as an iterator that is read and closed with the request's context as the current one.
 
     It is read after the request was handled, where no context is set any more: grants and log records of a
     handler that streams need it all the same.
     """
-    return _chunks_async(body, request) if hasattr(body, "__aiter__") else _chunks(body, request)
+    if hasattr(body, "__aiter__"):
+        return _chunks_async(body, request)
+    return _chunks(body, copy_context())
 
 
-def _chunks(body: Any, request: Request) -> Iterator[bytes]:
-    chunks = iter(body)
+def _chunks(body: Any, variables: ContextVariables) -> Iterator[bytes]:
+    chunks = variables.run(iter, body)
     try:
         while True:
-            token = _current.set(request.context)
             try:
-                chunk = next(chunks)
+                chunk = variables.run(next, chunks)
             except StopIteration:
                 return
-            finally:
-                _current.reset(token)
             yield _data(chunk)
     finally:
         close = getattr(chunks, "close", None)
         if close is not None:
-            close()
+            variables.run(close)
 
 
 async def _chunks_async(body: Any, request: Request) -> AsyncIterator[bytes]:
@@ -102,7 +104,11 @@ async def _chunks_async(body: Any, request: Request) -> AsyncIterator[bytes]:
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:
-            await close()
+            token = _current.set(request.context)
+            try:
+                await close()
+            finally:
+                _current.reset(token)
 
 
 def chunks_of(body: Any) -> Iterator[bytes]:

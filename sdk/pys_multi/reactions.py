@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _contextvars import copy_context
+
 from pys_multi.errors import DefinitionError, FieldError, HTTPError, InvalidInput
 from pys_multi.messages import Context, Event, Message, current_context
 from pys_multi.runtime import is_async
@@ -94,7 +96,7 @@ class Runner:
 
     def event(self, value: Any) -> None:
         """Hands an event, or whatever the handler takes, over. Raises what the handler raised."""
-        result = self._step(value)
+        result = copy_context().run(self._step, value)  # no message sees the context variables of the one before
         if self._must_await or hasattr(result, "__await__"):
             from pys_multi.loop import run
 

@@ -8,6 +8,7 @@ A handler is inspected at its first call and never again.
 from __future__ import annotations
 
 import sys
+from _contextvars import copy_context  # contextvars would be one more file to read at a cold start
 from os import environ, urandom
 
 from pys_multi.app import Mount
@@ -137,11 +138,17 @@ class Runtime:
     # ---- HTTP
 
     def http(self, request: Request) -> Response:
-        """The response to a request. Never raises an Exception: what a handler raises becomes an error response."""
+        """The response to a request. Never raises an Exception: what a handler raises becomes an error response.
+
+        What a handler sets in context variables is gone afterwards: no request sees those of the one before.
+        """
+        return copy_context().run(self._http, request)
+
+    def _http(self, request: Request) -> Response:
         context = request.context
         if context is None:
             request.context = context = Context(urandom(16).hex())
-        token = _current.set(context)
+        _current.set(context)
         try:
             must_await, step = self._route(request, context)
             if must_await:
@@ -157,8 +164,6 @@ class Runtime:
             return finished(request, response)
         except (Exception, SystemExit) as error:
             return self._failed(request, error)
-        finally:
-            _current.reset(token)
 
     async def http_async(self, request: Request) -> Response:
         """As :meth:`http`, for a host that runs an event loop: async handlers run on it, sync ones in a thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -394,3 +395,25 @@ def test_a_trigger_that_is_not_here_is_told() -> None:
     with pytest.raises(LookupError, match="of kind schedule, not consume or subscribe"):
         runtime.messages("one:schedule", [])
     assert runtime.kind_of("one:schedule") == "schedule"
+
+
+def test_no_message_sees_the_context_variables_of_the_one_before() -> None:
+    app = App("shop")
+    orders = app.queue("orders")
+    worker = app.function("worker")
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen = []
+
+    @worker.consume(orders)
+    def ship(message: Message) -> None:
+        seen.append(user.get())
+        user.set(message.text)
+
+    @worker.every("1 hour")
+    def report() -> None:
+        seen.append(user.get())
+
+    runtime = Runtime(app, logs=False)
+    assert runtime.messages("worker:ship", [Message.of("ann"), Message.of("bob")]) == []
+    runtime.event("worker:report", Event("schedule"))
+    assert seen == ["nobody"] * 3
