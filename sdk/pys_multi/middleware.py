@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pys_multi.bodies import copy_of
 from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
-from pys_multi.http import Response
+from pys_multi.http import Request, Response
 from pys_multi.runtime import is_async, problem, to_response
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pys_multi.app import Mount
     from pys_multi.cors import CORS
-    from pys_multi.http import Request
     from pys_multi.triggers import Auth, Middleware
     from pys_multi.web import Host
 
@@ -163,9 +162,12 @@ def mounted(mount: Mount, host: Host | None) -> tuple[Step, bool]:
     prefix = mount.path
 
     def enter(request: Request) -> Request:
-        request.root_path += prefix
-        request.path = request.path[len(prefix) :] or "/"
-        return request
+        below = Request.__new__(Request)  # middleware may look at its own again, or call a second time with it
+        for name in Request.__slots__:
+            setattr(below, name, getattr(request, name))
+        below.root_path += prefix
+        below.path = request.path[len(prefix) :] or "/"
+        return below
 
     if mount.interface == "asgi":
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -715,6 +716,31 @@ def test_route_middleware_is_for_those_who_may_call_and_app_middleware_for_all()
     assert seen == [("outside", None), ("outside", None), ("inside", "ann")]
 
 
+# ---- context variables
+
+
+@BOTH
+def test_no_request_sees_the_context_variables_of_the_one_before(handle: Handle) -> None:
+    app = App("shop")
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+
+    @app.get("/set")
+    def enter() -> Iterator[str]:
+        user.set("ann")
+        return (user.get() for _ in range(1))
+
+    @app.get("/get")
+    def get() -> str:
+        return user.get()
+
+    runtime = Runtime(app, logs=False)
+    streamed = handle(runtime, Request("GET", "/set"))
+    assert whole_body(handle(runtime, Request("GET", "/get"))) == b"nobody"
+    if handle is Runtime.http:
+        assert whole_body(streamed) == b"ann"  # the stream still does
+    assert user.get() == "nobody"
+
+
 # ---- streams
 
 
@@ -755,9 +781,10 @@ def test_a_stream_is_made_in_the_context_of_its_request(handle: Handle) -> None:
 
 
 @pytest.mark.parametrize("path", ["/sync", "/async"])
-def test_a_stream_that_nobody_reads_to_its_end_is_cleaned_up(path: str) -> None:
+def test_a_stream_that_nobody_reads_to_its_end_is_cleaned_up_in_its_context(path: str) -> None:
     app = App("shop")
     closed = threading.Event()
+    contexts: list[Context | None] = []
 
     @app.get("/sync")
     def sync() -> Iterator[str]:
@@ -765,6 +792,7 @@ def test_a_stream_that_nobody_reads_to_its_end_is_cleaned_up(path: str) -> None:
             while True:
                 yield "x"
         finally:
+            contexts.append(current_context())
             closed.set()
 
     @app.get("/async")
@@ -773,6 +801,7 @@ def test_a_stream_that_nobody_reads_to_its_end_is_cleaned_up(path: str) -> None:
             while True:
                 yield "x"
         finally:
+            contexts.append(current_context())
             closed.set()
 
     runtime = Runtime(app, logs=False)
@@ -780,6 +809,7 @@ def test_a_stream_that_nobody_reads_to_its_end_is_cleaned_up(path: str) -> None:
     assert next(chunks) == b"x"
     chunks.close()  # type: ignore[attr-defined]
     assert closed.wait(30)
+    assert [context is not None and context.trigger for context in contexts] == [f"main:GET {path}"]
     runtime.stop()
 
 
@@ -846,6 +876,27 @@ def test_a_mounted_application_answers_below_its_path_and_routes_come_first() ->
         assert whole_body(runtime.http(Request(method, path))) == body
     assert runtime.http(Request("GET", "/elsewhere")).status == 404
     runtime.stop()
+
+
+def test_middleware_may_call_a_mounted_application_again_and_sees_its_own_path() -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("content-type", "text/plain")])
+        return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
+
+    app = App("shop")
+    app.wsgi(application, "/w")
+    seen = []
+
+    @app.middleware
+    def twice(request: Request, call_next: Any) -> Any:
+        first, second = call_next(request), call_next(request)
+        seen.append((request.root_path, request.path))
+        return first.body + b" " + second.body
+
+    runtime = Runtime(app, logs=False)
+    runtime.start()
+    assert whole_body(runtime.http(Request("GET", "/w/way"))) == b"/w|/way /w|/way"
+    assert seen == [("", "/w/way")]
 
 
 def test_a_mounted_application_is_guarded_by_its_authenticator() -> None:
