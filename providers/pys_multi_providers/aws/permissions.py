@@ -55,7 +55,7 @@ _LOG_DELIVERY = """
 _QUEUE = """
     CreateQueue DeleteQueue GetQueueAttributes GetQueueUrl ListQueueTags SetQueueAttributes TagQueue UntagQueue
 """
-_DEAD_LETTERS = "DeleteMessage ReceiveMessage SendMessage StartMessageMoveTask"
+_DEAD_LETTERS = "ChangeMessageVisibility DeleteMessage ReceiveMessage SendMessage"
 _TOPIC = """
     CreateTopic DeleteTopic GetSubscriptionAttributes GetTopicAttributes ListSubscriptionsByTopic ListTagsForResource
     SetSubscriptionAttributes SetTopicAttributes Subscribe TagResource Unsubscribe UntagResource
@@ -74,9 +74,9 @@ _BUCKET = """
 """
 _OBJECTS = "DeleteObject DeleteObjectVersion"
 _BUNDLE_BUCKET = """
-    CreateBucket GetBucketLocation GetBucketPublicAccessBlock GetBucketVersioning GetEncryptionConfiguration ListBucket
-    PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning
-    PutEncryptionConfiguration PutLifecycleConfiguration
+    CreateBucket GetBucketPolicy GetBucketPublicAccessBlock GetBucketVersioning GetEncryptionConfiguration
+    GetLifecycleConfiguration ListBucket ListBucketVersions PutBucketPolicy PutBucketPublicAccessBlock
+    PutBucketVersioning PutEncryptionConfiguration PutLifecycleConfiguration
 """
 _SECRETS = (
     "CreateSecret DeleteSecret DescribeSecret GetSecretValue PutSecretValue TagResource UntagResource UpdateSecret"
@@ -148,6 +148,8 @@ class _Statements:
         yield from self.queues()
         yield from self.data()
         yield _allow("Metrics", "cloudwatch", "GetMetricData", ["*"])
+        # What is left of former deploys is found by its tags.
+        yield _allow("Tagged", "tag", "GetResources", ["*"])
 
     def has(self, *kinds: type) -> bool:
         return any(isinstance(trigger, kinds) for trigger in self.triggers)
@@ -158,10 +160,10 @@ class _Statements:
     def bundles(self) -> Iterator[Json]:
         name = self.settings.artefact_bucket or artefact_bucket(self.account, self.region)
         bucket = f"arn:{self.partition}:s3:::{name}"
-        own = "GetBucketLocation GetBucketVersioning ListBucket" if self.settings.artefact_bucket else _BUNDLE_BUCKET
+        own = "ListBucket ListBucketVersions" if self.settings.artefact_bucket else _BUNDLE_BUCKET
         yield _allow("BundleBucket", "s3", own, [bucket])
         key = self.names.artefact("*").removesuffix(".zip")
-        yield _allow("Bundles", "s3", "DeleteObject GetObject PutObject", [f"{bucket}/{key}"])
+        yield _allow("Bundles", "s3", f"{_OBJECTS} GetObject PutObject", [f"{bucket}/{key}"])
 
     def functions(self) -> Iterator[Json]:
         # With their versions and aliases.
@@ -201,8 +203,17 @@ class _Statements:
         yield _allow("SeeLogs", "logs", "DescribeLogGroups", ["*"])
 
     def http(self) -> Iterator[Json]:
-        if not self.has(Route, Mount) or self.settings.http != "http-api":
+        private = any(isinstance(t, Route | Mount) and not t.public and not t.auth for t in self.triggers)
+        if not self.has(Route, Mount):
             return
+        if self.settings.http != "http-api":
+            if private:
+                function = self.arn("lambda", f"function:{self.names.all(64)}")
+                yield _allow("Call", "lambda", "InvokeFunctionUrl", [function])
+            return
+        if private:
+            # Of any API of the account, for the id of this one is known only once it is made.
+            yield _allow("Call", "execute-api", "Invoke", [self.arn("execute-api", "*/$default/*")])
         yield _allow("LogDelivery", "logs", _LOG_DELIVERY, ["*"])
         # The id of an API is known only once it is made, and its actions are named after HTTP's methods.
         paths = ["/apis", "/apis/*", "/tags/*"]

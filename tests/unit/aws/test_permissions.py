@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pys_multi_providers.aws.provider import AwsProvider
 from pys_multi_tools.cli import main
 from pys_multi_tools.errors import ProviderError
 
+ROOT = Path(__file__).parents[3]
+SHIPPED = {module.rpartition(".")[2] for module in AwsProvider().target(deployment(App("any"))).runtime_modules}
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 #: Actions for which AWS knows no narrower resource, or none before the thing exists.
 ANYWHERE = {
@@ -27,6 +30,7 @@ ANYWHERE = {
     "SeeLogs",
     "LogDelivery",
     "Metrics",
+    "Tagged",
 }
 
 
@@ -162,9 +166,18 @@ def test_a_role_is_passed_to_its_service_alone() -> None:
 
 def test_a_small_service_needs_less() -> None:
     services = {action.partition(":")[0] for statement in policy("http") for action in statement["Action"]}
-    assert services == {"apigateway", "cloudformation", "cloudwatch", "iam", "lambda", "logs", "s3"}
+    assert services == {"apigateway", "cloudformation", "cloudwatch", "iam", "lambda", "logs", "s3", "tag"}
     assert not any(s["Sid"] in ("Queues", "Sources", "Network", "SchedulerRole") for s in policy("http"))
     assert not any("apigateway" in action for s in policy("http", http="function-url") for action in s["Action"])
+
+
+def test_private_routes_may_be_called() -> None:
+    app = App("shop")
+    app.get("/private")(lambda: None)
+    for http, action in (("http-api", "execute-api:Invoke"), ("function-url", "lambda:InvokeFunctionUrl")):
+        document = deployer_policy(deployment(app, region=REGION, http=http), account=ACCOUNT)
+        assert any(action in statement["Action"] for statement in document["Statement"])
+    assert not any("execute-api:Invoke" in statement["Action"] for statement in policy())
 
 
 def test_a_bucket_of_ones_own_for_bundles_is_not_made() -> None:
@@ -182,6 +195,46 @@ def test_a_domain_adds_its_certificate_and_record() -> None:
     statements = policy(domain=domain)
     assert allows(statements, "acm:DescribeCertificate", domain["certificate_arn"])
     assert allows(statements, "route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0123456789ABC")
+
+
+#: Calls of the provider's own modules whose permission is called otherwise; None needs none.
+OTHERWISE = {
+    ("s3", "list_objects_v2"): "s3:ListBucket",
+    ("s3", "list_object_versions"): "s3:ListBucketVersions",
+    ("s3", "delete_objects"): "s3:DeleteObject",
+    ("s3", "head_bucket"): "s3:ListBucket",
+    ("s3", "head_object"): "s3:GetObject",
+    ("s3", "get_bucket_encryption"): "s3:GetEncryptionConfiguration",
+    ("s3", "put_bucket_encryption"): "s3:PutEncryptionConfiguration",
+    ("s3", "get_bucket_lifecycle_configuration"): "s3:GetLifecycleConfiguration",
+    ("s3", "put_bucket_lifecycle_configuration"): "s3:PutLifecycleConfiguration",
+    ("s3", "get_public_access_block"): "s3:GetBucketPublicAccessBlock",
+    ("s3", "put_public_access_block"): "s3:PutBucketPublicAccessBlock",
+    ("lambda", "invoke"): "lambda:InvokeFunction",
+    ("resourcegroupstaggingapi", "get_resources"): "tag:GetResources",
+    ("sts", "get_caller_identity"): None,
+}
+
+
+def test_every_call_of_the_provider_is_allowed() -> None:
+    """The calls are those that stand in its modules, as (service, operation) in this order."""
+    known = {action for statement in policy() for action in statement["Action"]}
+    services = set(NAMED_AFTER_OPERATIONS) | {"logs", "sts", "resourcegroupstaggingapi", "s3"}
+    found = 0
+    for file in (ROOT / "providers/pys_multi_providers/aws").glob("*.py"):
+        if file.stem in SHIPPED:  # with the rights of the function that it runs in
+            continue
+        text = file.read_text()
+        calls = re.findall(r'"([a-z0-9]+)",\s*"([a-z]+(?:_[a-z0-9]+)+|invoke)"', text)
+        if file.stem == "rollout":  # about functions alone
+            calls += [("lambda", operation) for operation in re.findall(r'_call\(\s*"([a-z_]+)"', text)]
+        for service, operation in calls:
+            if service in services:
+                name = "".join(word.capitalize() for word in operation.split("_"))
+                action = OTHERWISE.get((service, operation), f"{service}:{name}")
+                assert action is None or action in known, f"{file.name}: {service}.{operation}"
+                found += 1
+    assert found > 20
 
 
 #: The service of an action → that of AWS's library; those whose actions are not named after operations are left out.
@@ -263,7 +316,7 @@ def test_the_provider_gives_both_documents() -> None:
         provider.permissions(placed, account=None, repository="acme/shop", environment=None)
 
 
-SHOP = Path(__file__).parents[3] / "examples" / "shop"
+SHOP = ROOT / "examples" / "shop"
 
 
 def test_the_command_prints_both_documents(capsys: pytest.CaptureFixture[str]) -> None:
