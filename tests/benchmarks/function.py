@@ -260,10 +260,12 @@ PEERS: list[tuple[str, str, list[str]]] = [
 
 def ours(folder: Path, groups: int) -> None:
     """The files that a bundle for AWS has."""
-    for source in ("sdk/pys_multi", "providers/pys_multi_providers/aws"):
-        target = folder / Path(source).relative_to(Path(source).parts[0])
-        shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "providers/pys_multi_providers/__init__.py", folder / "pys_multi_providers/__init__.py")
+    shutil.copytree(ROOT / "sdk/pys_multi", folder / "pys_multi", ignore=shutil.ignore_patterns("__pycache__"))
+    package = folder / "pys_multi_providers"
+    (package / "aws").mkdir(parents=True)
+    shutil.copy(ROOT / "providers/pys_multi_providers/__init__.py", package)
+    for module in ("__init__", "runtime", "events", "resources", "tables", "calls"):
+        shutil.copy(ROOT / f"providers/pys_multi_providers/aws/{module}.py", package / "aws")
     (folder / "bench_service.py").write_text(OURS.replace("GROUPS", str(groups)))
     (folder / "app.py").write_text(OURS_ENTRY)
     (folder / "pys_multi_aws.json").write_text('{"http": "http-api"}')

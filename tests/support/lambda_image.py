@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,31 +40,38 @@ class Image:
         }
 
 
-def image(version: str, folder: Path) -> Image | None:
-    """The image of a minor version of Python, made below a folder; None where this machine has no such Python."""
-    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
-        python = str(Path(sys.base_prefix, "bin", f"python{version}"))
-    else:
-        found = find_interpreter(version, Cache(folder / "cache"))
-        if found is None:
-            return None
-        python = found.path
-    packages = folder / f"lambda-{version}"
+def image(version: str) -> Image | None:
+    """The image of a minor version of Python; None where this machine has no such Python. It is made once, and kept
+    in the cache of bundles."""
+    cache = Cache()
+    with cache.in_use():
+        if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+            python = str(Path(sys.base_prefix, "bin", f"python{version}"))
+        else:
+            found = find_interpreter(version, cache)
+            if found is None:
+                return None
+            python = found.path
+        # A new one every week, so that it does not grow old.
+        key = f"lambda-{version}-{time.strftime('%Y-%U')}"
+        packages = cache.get("images", key, lambda folder: _install(python, folder))
+    return Image(python, packages, version)
+
+
+def _install(python: str, folder: Path) -> None:
     subprocess.run(
         [
-            *(str(Path(sys.prefix, "bin", "uv")), "pip", "install", "--quiet", "--compile-bytecode"),
             *(
+                str(Path(sys.prefix, "bin", "uv")),
+                "pip",
+                "install",
+                "--quiet",
+                "--compile-bytecode",
                 "--python",
                 python,
-                "--target",
-                str(packages),
-                "--only-binary",
-                ":all:",
-                "awslambdaric>=4",
-                "boto3>=1.35",
             ),
+            *("--target", str(folder), "--only-binary", ":all:", "awslambdaric>=4", "boto3>=1.35"),
         ],
         check=True,
         env={**os.environ, "VIRTUAL_ENV": ""},
     )
-    return Image(python, packages, version)

@@ -59,7 +59,7 @@ class AwsDriver:
         self._lines: list[tuple[str, float, str]] = []
         self._functions: dict[str, Function] = {}
         root = copied(project, settings, folder / "project", f'python = "{self.python}"')
-        runtime = image(self.python, folder)
+        runtime = image(self.python)
         assert runtime is not None, f"there is no Python {self.python} on this machine"
         provider = AwsProvider()
         loaded = load(root, settings.stage)

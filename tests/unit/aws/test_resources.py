@@ -24,6 +24,9 @@ from pys_multi_providers.aws.tables import read, write
 from pys_multi_providers.local.resources import LocalBackend
 from pys_multi_providers.local.store import Store
 
+#: One worker of pytest-xdist has the emulator.
+pytestmark = pytest.mark.xdist_group("aws-resources")
+
 app = App("shop")
 jobs = app.queue("jobs")
 ordered = app.queue("ordered", ordered=True)
