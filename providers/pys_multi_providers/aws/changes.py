@@ -37,9 +37,17 @@ _PERMISSIONS = ("AWS::IAM::Role", "AWS::Lambda::Permission", "AWS::SQS::QueuePol
 _KEPT = ("Retain", "RetainExceptOnCreate")
 
 
-def all_created(template: Json) -> tuple[Change, ...]:
-    """The plan where there is no stack yet."""
-    return tuple(_change("create", id, resource, reason="") for id, resource in sorted(template["Resources"].items()))
+def all_created(template: Json, adopted: frozenset[str] = frozenset()) -> tuple[Change, ...]:
+    """The plan where there is no stack yet. adopted: logical ids of what is there already."""
+    return tuple(
+        _change(
+            "update" if id in adopted else "create",
+            id,
+            resource,
+            reason="it is there already, and is taken up with what it holds" if id in adopted else "",
+        )
+        for id, resource in sorted(template["Resources"].items())
+    )
 
 
 def all_unchanged(template: Json) -> tuple[Change, ...]:
@@ -111,7 +119,9 @@ def _of(entry: Json, old: Json, new: Json) -> Change:
     replacement = entry.get("Replacement", "False")
     properties = tuple(_properties(details, old, new))
     names = ", ".join(dict.fromkeys(name for name, _, _ in properties))
-    if replacement == "True" or (replacement == "Conditional" and _holds_data(old)):
+    # "Conditionally" is what AWS says of much that it then changes in place; "Always" hangs on a value it cannot know.
+    always = any(d.get("Target", {}).get("RequiresRecreation") == "Always" for d in details)
+    if replacement == "True" or (replacement == "Conditional" and always and _holds_data(old)):
         recreating = [_target(d) for d in details if d.get("Target", {}).get("RequiresRecreation") != "Never"]
         why = ", ".join(dict.fromkeys(name for name in recreating if name)) or names
         kept = _holds_data(old)

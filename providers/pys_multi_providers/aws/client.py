@@ -9,6 +9,7 @@ versions are published once for the same code, and creates of things without a u
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import threading
 import time
@@ -89,8 +90,10 @@ class Cloud:
             import boto3  # type: ignore[import-untyped]  # it carries no types
         except ImportError as error:
             raise ProviderError("boto3 is not installed", where="aws", hint="pip install 'pys-multi[aws]'") from error
+        # AWS's other SDKs read AWS_REGION, boto3 does not.
+        region = self._settings.region or os.environ.get("AWS_REGION") or None
         with _translated("the configuration of AWS"):
-            return boto3.session.Session(profile_name=self._settings.profile, region_name=self._settings.region)
+            return boto3.session.Session(profile_name=self._settings.profile, region_name=region)
 
     @property
     def region(self) -> str:
@@ -145,8 +148,16 @@ class Cloud:
         """The entries under ``key`` of all pages of an answer, from the first page on."""
         client = self._client(service)
         with _translated(f"{service} {operation}"):
-            for page in client.get_paginator(operation).paginate(**arguments):
+            if client.can_paginate(operation):
+                for page in client.get_paginator(operation).paginate(**arguments):
+                    yield from page.get(key) or ()
+                return
+            while True:  # boto3 has no paginator for it
+                page = getattr(client, operation)(**arguments)
                 yield from page.get(key) or ()
+                if not page.get("NextToken"):
+                    return
+                arguments["NextToken"] = page["NextToken"]
 
     def signed(self, service: str, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """The headers of an HTTP request with the signature that IAM checks."""

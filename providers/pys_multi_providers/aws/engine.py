@@ -14,17 +14,17 @@ destroy   the stack, the bundles, and what holds data only when asked
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pys_multi_providers.aws import changes, secret_values
 from pys_multi_providers.aws.artefacts import KEPT, Artefacts, Build, Release, build_of
 from pys_multi_providers.aws.client import Cloud, each
-from pys_multi_providers.aws.leftovers import Data, tagged
+from pys_multi_providers.aws.leftovers import Data, identifier, named
 from pys_multi_providers.aws.names import ALIAS, artefact_bucket
 from pys_multi_providers.aws.rollout import LATEST, Functions, Live
-from pys_multi_providers.aws.stack import MAX_INLINE, ChangeSet, Stack, State, Template
+from pys_multi_providers.aws.stack import MAX_INLINE, Stack, State, Template
 from pys_multi_providers.aws.view import build_parameter, names_of, settings_of, stack_tags, version_parameter
 from pys_multi_tools.bundle import Bundle
 from pys_multi_tools.deployment import Change, Deployment, Outputs, Plan, Progress, Rollout
@@ -68,7 +68,8 @@ class Engine:
         template = json.loads(text)
         state = self.stack.read()
         if state is None or state.is_empty or state.never_served:
-            found = changes.all_created(template)
+            adopted = named(self.cloud, template, self.stack.tags)
+            found = changes.all_created(template, frozenset(adopted))
         elif self._fits(state, text):
             found = changes.all_unchanged(template)
         elif state.is_settled:
@@ -161,6 +162,7 @@ class Engine:
         upload()
         if state is None or not fits:
             self._refuse_foreign(state, live)
+            state = self._adopt(state, text)
             state = self._change_stack(state, text, builds, accepted)
         for name in secret_values.put(self.cloud, secrets):
             self._say("secrets", name)
@@ -228,23 +230,37 @@ class Engine:
                 where=f"stack {self.names.stack}",
                 hint="see pys-multi plan, and deploy; nothing was changed",
             )
-        self._refuse_adopting(change_set)
         count = sum(change.action != "unchanged" for change in found)
         self._say("stack", f"{count} of {len(found)} resources change")
         return self.stack.execute(change_set)
 
-    def _refuse_adopting(self, change_set: ChangeSet) -> None:
-        """What is there already is taken in only where its tags say that it was ours."""
-        adopted = {str(c.get("PhysicalResourceId", "")) for c in change_set.changes if c["Action"] == "Import"}
-        ours = {thing.id.rpartition("/")[2] for thing in tagged(self.cloud, self.stack.tags)} if adopted else set()
-        foreign = sorted(id for id in adopted if id.rpartition("/")[2] not in ours)
-        if foreign:
-            self.stack.discard(change_set.id)
-            raise DeployError(
-                f"{', '.join(foreign)} is there already, and its tags do not say that it was made for this stage",
-                where=f"stack {self.names.stack}",
-                hint="rename the resource, or tag it as the stack's others are; nothing was changed",
-            )
+    def _adopt(self, state: State | None, text: str) -> State | None:
+        """Takes what holds data and is there already into the stack: from before a destroy, or from when it was
+        defined the last time. CloudFormation does that in an operation of its own."""
+        template = json.loads(text)
+        before = json.loads(self.stack.template()) if state else {"Resources": {}}
+        new = {id: r for id, r in template["Resources"].items() if id not in before["Resources"]}
+        found = named(self.cloud, {"Resources": new}, self.stack.tags)
+        if not found:
+            return state
+        self._say("adopt", ", ".join(f"{thing.kind} {thing.id}" for thing in found.values()))
+        if state is None:
+            # A stack that is made of what is there gets no tags, and would not be known as ours: so first a small one.
+            logs = {id: r for id, r in new.items() if r["Type"] == "AWS::Logs::LogGroup"}
+            before = {**template, "Resources": logs}
+            before.pop("Outputs", None)
+            state = self._execute(None, json.dumps(before))
+        resources = {id: _alone(new[id], {*before["Resources"], *found}) for id in found}
+        adopt = [
+            {"ResourceType": new[id]["Type"], "LogicalResourceId": id, "ResourceIdentifier": identifier(self.cloud, it)}
+            for id, it in found.items()
+        ]
+        return self._execute(state, json.dumps({**before, "Resources": {**before["Resources"], **resources}}), adopt)
+
+    def _execute(self, state: State | None, text: str, adopt: Sequence[Json] = ()) -> State | None:
+        parameters = self._parameters(text, state, {}, {})
+        change_set = self.stack.propose(self._template(text), parameters, state=state, adopt=adopt)
+        return self.stack.execute(change_set) if change_set else state
 
     def _settle(self, state: State, text: str, builds: Mapping[str, Build], versions: Mapping[str, str]) -> State:
         """Tells the stack what is live."""
@@ -252,7 +268,7 @@ class Engine:
         if parameters == dict(state.parameters):
             return state
         self._say("settle", "the stack learns which builds are live")
-        change_set = self.stack.propose(None, parameters, state=state, adopt=False)
+        change_set = self.stack.propose(None, parameters, state=state)
         return self.stack.execute(change_set) if change_set else state
 
     def _prove(
@@ -375,11 +391,11 @@ class Engine:
 
     # ---- destroy
 
-    def destroy(self, *, delete_data: bool) -> None:
+    def destroy(self, text: str, *, delete_data: bool) -> None:
         """The stack, then what it leaves behind, then the bundles."""
         state = self.stack.at_rest()
         data = Data(self.cloud, self.stack, self._progress)
-        data.find(state)
+        data.find(state, json.loads(text))
         if state is not None:
             self._say("stack", f"deleting {self.names.stack}")
             self.stack.delete(state)
@@ -392,3 +408,19 @@ class Engine:
 
     def _say(self, step: str, text: str) -> None:
         self._progress(Progress(step=step, text=text))
+
+
+def _alone(resource: Json, known: set[str]) -> Json:
+    """A resource without what refers to resources that are not there yet; the change set after it brings that."""
+
+    def is_known(value: Any) -> bool:
+        if isinstance(value, dict):
+            if set(value) == {"Ref"}:
+                return value["Ref"] in known or str(value["Ref"]).startswith("AWS::")
+            if set(value) == {"Fn::GetAtt"}:
+                return value["Fn::GetAtt"][0] in known
+            return all(map(is_known, value.values()))
+        return all(map(is_known, value)) if isinstance(value, list) else True
+
+    properties = {name: value for name, value in resource["Properties"].items() if is_known(value)}
+    return {**{key: value for key, value in resource.items() if key != "DependsOn"}, "Properties": properties}

@@ -58,10 +58,16 @@ def _records(cloud: Cloud, group: str, function: str, since: float) -> Iterator[
         ):
             record = record_of(event, function)
             if record is not None:
-                yield event["eventId"], record
+                yield _id(event), record
     except AwsError as error:
         if error.code != "ResourceNotFoundException":  # nothing ran yet
             raise
+
+
+def _id(event: Mapping[str, Any]) -> str:
+    """What tells events apart that two looks both found."""
+    given = event.get("eventId")
+    return given or f"{event.get('logStreamName')} {event['timestamp']} {event['message']}"
 
 
 def record_of(event: Mapping[str, Any], function: str) -> LogRecord | None:

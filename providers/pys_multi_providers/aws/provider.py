@@ -125,7 +125,7 @@ class AwsProvider:
 
     def destroy(self, deployment: Deployment, *, delete_data: bool, progress: OnProgress) -> None:
         """The stack and the bundles; queues, buckets and tables with ``delete_data``."""
-        Engine(deployment, progress).destroy(delete_data=delete_data)
+        Engine(deployment, progress).destroy(self.render(deployment)[TEMPLATE], delete_data=delete_data)
 
     def status(self, deployment: Deployment) -> Status:
         """What the aliases point to, and what waits."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,27 +224,32 @@ class Stack:
     # ---- change sets
 
     def propose(
-        self, template: Template | None, parameters: Mapping[str, str], *, state: State | None, adopt: bool = True
+        self,
+        template: Template | None,
+        parameters: Mapping[str, str],
+        *,
+        state: State | None,
+        adopt: Sequence[Json] = (),
     ) -> ChangeSet | None:
         """A change set, ready to be executed; None where nothing would change.
 
-        template: None is the one that the stack has. adopt: takes resources that are there already, and that the
-        template keeps on deletion, into the stack. Its name comes from its content, so that a run that was killed
-        and the next one make the same change set.
+        template: None is the one that the stack has. adopt: resources that are there already, which the change set
+        takes into the stack and does nothing else ("ResourcesToImport"). Its name comes from its content, so that a
+        run that was killed and the next one make the same change set.
         """
         tags = [{"Key": key, "Value": value} for key, value in sorted(self.tags.items())]
         given = [{"ParameterKey": name, "ParameterValue": value} for name, value in sorted(parameters.items())]
-        name = PREFIX + digest(template.text if template else "", repr(given), repr(tags))
+        name = PREFIX + digest(template.text if template else "", repr(given), repr(tags), repr(adopt))
         source: Json = template.arguments if template else {"UsePreviousTemplate": True}
         arguments: Json = {
             "StackName": self.name,
             "ChangeSetName": name,
-            "ChangeSetType": "UPDATE" if state else "CREATE",
+            "ChangeSetType": "IMPORT" if adopt else "UPDATE" if state else "CREATE",
             "Parameters": given,
-            "Tags": tags,
             "Capabilities": ["CAPABILITY_NAMED_IAM"],
-            "ImportExistingResources": adopt,
             **source,
+            # An import may not touch tags.
+            **({"ResourcesToImport": list(adopt)} if adopt else {"Tags": tags}),
         }
         for attempt in (1, 2):
             try:
@@ -255,8 +260,10 @@ class Stack:
             found = self._described(name)
             if found["Status"] == "CREATE_COMPLETE" and found.get("ExecutionStatus") == "AVAILABLE":
                 return ChangeSet(found["ChangeSetId"], found["StackId"], tuple(self._changes(name)))
-            self.discard(name)
             reason = str(found.get("StatusReason", ""))
+            if found["Status"] == "FAILED" and not any(text in reason for text in _NO_CHANGES):
+                reason = self._validation(ChangeSetName=found["ChangeSetId"]) or reason
+            self.discard(name)
             if found["Status"] == "FAILED" and any(text in reason for text in _NO_CHANGES):
                 return None
             if found["Status"] == "FAILED" or attempt == 2:
@@ -276,20 +283,10 @@ class Stack:
             pause()
 
     def _changes(self, name: str) -> Iterator[Json]:
-        token: Json = {}
-        while True:
-            found = self.cloud.call(
-                "cloudformation",
-                "describe_change_set",
-                StackName=self.name,
-                ChangeSetName=name,
-                IncludePropertyValues=True,
-                **token,
-            )
-            yield from (entry["ResourceChange"] for entry in found.get("Changes", ()) if "ResourceChange" in entry)
-            if not found.get("NextToken"):
-                return
-            token = {"NextToken": found["NextToken"]}
+        about: Json = {"StackName": self.name, "ChangeSetName": name, "IncludePropertyValues": True}
+        for entry in self.cloud.pages("cloudformation", "describe_change_set", "Changes", **about):
+            if "ResourceChange" in entry:
+                yield entry["ResourceChange"]
 
     def discard(self, change_set: str) -> None:
         """Deletes a change set, which may be gone already."""
@@ -387,13 +384,25 @@ class Stack:
             if failed and not text.startswith(_CONSEQUENCES) and not _is_stack(event):
                 where, reason = f"{event['LogicalResourceId']} ({event['ResourceType']})", text
                 break
-        reason = reason or (state.reason if state else "the stack is gone")
+        reason = reason or self._validation(StackName=id) or (state.reason if state else "the stack is gone")
         after = f"the stack is {_words(state.status)}" if state else "there is no stack"
         return DeployError(
             f"{reason.rstrip('.') or 'no reason was given'}; {after}",
             where=f"stack {self.name}" + (f", {where}" if where else ""),
             hint=_hint(reason) or "mend that and deploy again: it goes on from this state",
         )
+
+    def _validation(self, **about: str) -> str:
+        """What CloudFormation found wrong before it began; it stands in events of their own ("DescribeEvents")."""
+        try:
+            found = self.cloud.call("cloudformation", "describe_events", Filters={"FailedEvents": True}, **about)
+        except AwsError:  # an older boto3, or no right to it: then CloudFormation's own reason has to do
+            return ""
+        for event in found.get("OperationEvents", ()):
+            reason = event.get("ValidationStatusReason") or event.get("ResourceStatusReason")
+            if reason and event.get("LogicalResourceId"):
+                return f"{event['LogicalResourceId']}: {reason}"
+        return ""
 
     def delete(self, state: State) -> None:
         """Deletes the stack and follows that to its end. Raises DeployError for what does not go."""

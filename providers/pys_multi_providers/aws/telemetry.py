@@ -112,7 +112,7 @@ def _logged_errors(cloud: Cloud, group: str, version: str, since: float) -> int:
             except ValueError:
                 continue
             if isinstance(record, dict) and record.get("level") in ("ERROR", "CRITICAL"):
-                seen.add(record.get("request_id") or event["eventId"])
+                seen.add(record.get("request_id") or event["message"])
     except AwsError as error:
         if error.code != "ResourceNotFoundException":
             raise
