@@ -95,13 +95,20 @@ def fits(text: str) -> Iterator[Problem]:
 def _function(function: Function, http: str) -> Iterator[Problem]:
     where = f"function {function.name}"
     yield from _tags(where, options_of(function).tags, "its tags")
-    has_routes = any(isinstance(trigger, Route | Mount) for trigger in function.triggers)
-    if has_routes and http == "http-api" and function.timeout > _HTTP_TIMEOUT:
+    routes = [trigger for trigger in function.triggers if isinstance(trigger, Route | Mount)]
+    if routes and http == "http-api" and function.timeout > _HTTP_TIMEOUT:
         yield _error(
             where,
             f"an HTTP API waits {_HTTP_TIMEOUT} s for an answer, and the function may take {function.timeout:g} s",
             f'write timeout={_HTTP_TIMEOUT} and move slow work behind a queue, or set http = "function-url" '
             "in [tool.pys-multi.aws]",
+        )
+    open_, private = [t for t in routes if t.public or t.auth], [t for t in routes if not t.public and not t.auth]
+    if http == "function-url" and open_ and private:
+        yield _error(
+            private[0].id,
+            f"it is private, and its function's URL is open for {open_[0].id}, so AWS never says who is calling",
+            'give private routes a function of their own, or set http = "http-api" in [tool.pys-multi.aws]',
         )
     for trigger in function.triggers:
         if isinstance(trigger, Schedule):

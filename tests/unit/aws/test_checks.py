@@ -285,6 +285,17 @@ def test_one_path_of_two_functions_with_different_cors_is_pointed_out() -> None:
     assert "OPTIONS" in found.what
 
 
+def test_an_open_function_url_never_tells_who_calls_a_private_route() -> None:
+    app = App("shop")
+    app.get("/open", public=True)(lambda: None)
+    app.get("/private")(lambda: None)
+    assert problems(app) == []
+    assert only(app, http="function-url").where == "main:GET /private"
+    app = App("shop")
+    app.get("/private")(lambda: None)
+    assert problems(app, http="function-url") == []
+
+
 def test_a_domain_without_an_api_is_refused() -> None:
     domain = {
         "name": "api.shop.example",
