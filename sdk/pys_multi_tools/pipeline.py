@@ -42,6 +42,7 @@ from pys_multi_tools.deployment import (
     Plan,
     Problem,
     Progress,
+    Rollout,
     Status,
 )
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
@@ -187,13 +188,16 @@ def require(placement: Placement) -> tuple[Problem, ...]:
     return problems
 
 
-def plan(placement: Placement, bundle: Bundle | None = None) -> Plan:
+def plan(placement: Placement, bundle: Bundle | None = None, *, refresh: bool = False) -> Plan:
     """Return what a deploy would change, compared with what is live. Raises CheckError.
 
     bundle: what ``bundle`` returned; with it, code that is not the code that serves is a change too.
+    refresh: look also for what somebody changed by other means. Raises ProviderError where that cannot be told.
     """
     require(placement)
     plan = placement.provider.plan(placement.deployment)
+    if refresh:
+        plan = replace(plan, changes=(*plan.changes, *_drift(placement)))
     if bundle is None:
         return plan
     live = {function.name: function.build_id for function in status(placement).functions}
@@ -209,6 +213,13 @@ def plan(placement: Placement, bundle: Bundle | None = None) -> Plan:
         if live.get(name) and live[name] != artefact.build_id
     )
     return replace(plan, changes=(*plan.changes, *code))
+
+
+def _drift(placement: Placement) -> tuple[Change, ...]:
+    if not isinstance(placement.provider, Drift):
+        hint = "plan without it: this provider compares with what is live anyway"
+        raise ProviderError("knows no drift", where=f"provider {placement.name}", hint=hint)
+    return placement.provider.drift(placement.deployment)
 
 
 def render(placement: Placement) -> dict[str, str]:
@@ -245,13 +256,17 @@ def deploy(
     *,
     plan: Plan | None = None,
     bundle: Bundle | None = None,
+    rollout: Rollout | None = None,
 ) -> Deployed:
     """Bring the service to the provider and return once the new build serves.
 
     plan, bundle: what ``plan`` and ``bundle`` returned before; each is made anew when it is not given.
+    rollout: how calls come to the new build, where not all at once.
     Safe to repeat after any interruption.
     Raises CheckError, BundleError and ProviderError; DeployError when what serves is not what was deployed.
     """
+    if rollout is not None and rollout.steps:
+        require_canary(placement)
     if plan is None:
         progress(Progress(step="check"))
         require(placement)
@@ -260,11 +275,19 @@ def deploy(
     if plan is None:
         progress(Progress(step="plan"))
         plan = _plan_of(placement, bundle)
+    if rollout is not None:
+        plan = replace(plan, rollout=rollout)
     outputs = placement.provider.deploy(plan, bundle, progress)
     progress(Progress(step="verify"))
     wanted = {name: artefact.build_id for name, artefact in bundle.artefacts.items()}
     status = _verified(placement, wanted)
     return Deployed(plan=plan, bundle=bundle, outputs=outputs, status=status)
+
+
+def require_canary(placement: Placement) -> None:
+    """Raises ProviderError where the provider cannot give a part of the calls to a new build."""
+    if "canary" not in placement.provider.capabilities.features:
+        raise ProviderError("knows no canary", where=f"provider {placement.name}", hint="deploy without --canary")
 
 
 # deploy's own parameters bear the names of these two steps.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pys_multi_tools.bundle import Bundle
     from pys_multi_tools.deployment import (
         Capabilities,
+        Change,
         DeadLetter,
         Deployment,
         Finding,
@@ -88,6 +89,14 @@ class Provider(Protocol):
 
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         """Whether credentials, versions and endpoints are as they must be."""
+
+
+@runtime_checkable
+class Drift(Protocol):
+    """What a provider adds when it can tell what somebody changed by other means since the last deploy."""
+
+    def drift(self, deployment: Deployment) -> tuple[Change, ...]:
+        """Changes from what is there to what was deployed; a deploy alone does not make them."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from pys_multi_tools.cli.output import (
 
 if TYPE_CHECKING:
     from pys_multi_tools.bundle import Bundle
-    from pys_multi_tools.deployment import Outputs, Plan, Progress
+    from pys_multi_tools.deployment import Outputs, Plan, Progress, Rollout
     from pys_multi_tools.pipeline import Placement
 
 app = typer.Typer(rich_markup_mode=None)
@@ -40,11 +41,12 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 3 when there are changes.")
     ] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Look also for what was changed by other means.")] = False,
 ) -> int:
     """Show what a deploy would change, and why."""
     placements = options.place(folder, stage, cloud)
     with progress_shown() as progress:
-        plans = {placement.name: _compared(placement, progress) for placement in placements}
+        plans = {placement.name: _compared(placement, progress, refresh) for placement in placements}
     if as_json:
         print_json({"plans": [_plan_json(name, plan) for name, plan in plans.items()]})
     else:
@@ -79,6 +81,15 @@ def deploy(
     folder: options.Folder = None,
     stage: options.Stage = None,
     cloud: options.Clouds = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            "--canary", help="Share of the calls that the new build gets first: 10% or 10%,50%.", metavar="SHARE"
+        ),
+    ] = None,
+    bake: Annotated[
+        str, typer.Option("--bake", help="How long each share is watched for errors.", metavar="SPAN")
+    ] = "5m",
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
@@ -89,12 +100,17 @@ def deploy(
     """
     from pys_multi_tools import pipeline
 
-    prepared = _prepared(options.place(folder, stage, cloud))
+    rollout = _rollout(canary, bake)
+    placements = options.place(folder, stage, cloud)
+    if rollout.steps:
+        for placement in placements:
+            pipeline.require_canary(placement)
+    prepared = _prepared(placements)
     _confirm_losses([(place, plan) for place, plan, _ in prepared], yes)
     outputs: list[Outputs] = []
     for placement, plan, bundle in prepared:
         with progress_shown() as progress:
-            deployed = pipeline.deploy(placement, progress, plan=plan, bundle=bundle)
+            deployed = pipeline.deploy(placement, progress, plan=plan, bundle=bundle, rollout=rollout)
         outputs.append(deployed.outputs)
         if not as_json:
             _print_outputs(placement, deployed.outputs)
@@ -149,13 +165,31 @@ def destroy(
         say(f"{placement.deployment.service.name} is gone from {placement.name}, stage {placement.deployment.stage}")
 
 
-def _compared(placement: Placement, progress: Callable[[Progress], None]) -> Plan:
+def _rollout(canary: str | None, bake: str) -> Rollout:
+    """What --canary and --bake mean. Raises typer.BadParameter."""
+    from pys_multi_tools.deployment import Rollout
+
+    span = re.fullmatch(r"(\d+)([smh])", bake)
+    if span is None:
+        raise typer.BadParameter(f"'{bake}' is no span: write 30s, 5m or 1h", param_hint="--bake")
+    steps = []
+    for share in canary.split(",") if canary is not None else ():
+        number = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)%", share.strip())
+        if number is None or not float(number[1]) > (steps[-1] * 100 if steps else 0):
+            hint = "write a share below 100%, such as 10%, or several that rise, such as 10%,50%"
+            raise typer.BadParameter(f"'{canary}' is no share: {hint}", param_hint="--canary")
+        steps.append(float(number[1]) / 100)
+    return Rollout(steps=tuple(steps), bake=float(span[1]) * {"s": 1, "m": 60, "h": 3600}[span[2]])
+
+
+def _compared(placement: Placement, progress: Callable[[Progress], None], refresh: bool) -> Plan:
     """The plan, with the code compared where any serves; else nothing needs to be built for it."""
     from pys_multi_tools import pipeline
 
     pipeline.require(placement)
     serves = any(function.build_id for function in pipeline.status(placement).functions)
-    return pipeline.plan(placement, pipeline.bundle(placement, progress) if serves else None)
+    bundle = pipeline.bundle(placement, progress) if serves else None
+    return pipeline.plan(placement, bundle, refresh=refresh)
 
 
 def _prepared(placements: tuple[Placement, ...]) -> list[tuple[Placement, Plan, Bundle]]:
