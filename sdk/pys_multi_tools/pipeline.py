@@ -47,7 +47,7 @@ from pys_multi_tools.deployment import (
 )
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
 from pys_multi_tools.project import Project
-from pys_multi_tools.provider import DeadLetters, Permissions, Provider
+from pys_multi_tools.provider import DeadLetters, Drift, Permissions, Provider
 from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:

@@ -172,7 +172,7 @@ def _rollout(canary: str | None, bake: str) -> Rollout:
     span = re.fullmatch(r"(\d+)([smh])", bake)
     if span is None:
         raise typer.BadParameter(f"'{bake}' is no span: write 30s, 5m or 1h", param_hint="--bake")
-    steps = []
+    steps: list[float] = []
     for share in canary.split(",") if canary is not None else ():
         number = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)%", share.strip())
         if number is None or not float(number[1]) > (steps[-1] * 100 if steps else 0):
