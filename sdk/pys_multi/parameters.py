@@ -101,7 +101,8 @@ class Marker:
 
 
 def Query(alias: str | None = None, *, default: Any = REQUIRED, **limits: Any) -> Any:
-    """A query parameter, under the name ``alias`` where it has another name than the parameter.
+    """A query parameter, under the name ``alias`` where it has another name than the parameter; of a dataclass or model
+    all parameters of the query.
 
     ``limit: Annotated[int, Query(ge=1, le=100)] = 20``, or ``limit: int = Query(default=20, ge=1)``.
     limits: gt, ge, lt, le, multiple_of, min_length, max_length, pattern (a regular expression that must be found
@@ -134,7 +135,7 @@ class Parameter:
     """One parameter of a handler.
 
     location: `path`, `query`, `header`, `cookie`, `form`, `body`, `request` or `context`. alias: its name there,
-    empty for a body and for a form that is taken as a whole. default: `REQUIRED` where it has none.
+    empty for a body, and for a form or query that is taken as a whole. default: `REQUIRED` where it has none.
     """
 
     __slots__ = (

@@ -34,6 +34,10 @@ def reader_of(parameter: Parameter) -> Read:
         return _body_reader(parameter)
     if location == "form":
         return _form_reader(parameter)
+    if parameter.marker is not None and location_of(parameter.shape()) == "body":
+        if location == "query":
+            return _whole_reader(parameter)
+        raise DefinitionError(f"has fields, and a {location} is one text; take them one by one")
     decode, several = _text_decoder(parameter)
     return _field_reader(location, parameter, decode, several)
 
@@ -112,21 +116,10 @@ def _form_reader(parameter: Parameter) -> Read:
     from pys_multi.validation import form_decoder, is_list
 
     shape = parameter.shape()
+    if location_of(shape) == "body":
+        return _whole_reader(parameter)
     alias, default, required = parameter.alias, parameter.default, parameter.required
     decode, several = form_decoder(shape), is_list(shape)
-    if location_of(shape) == "body":
-        parameter.alias = ""
-
-        def read_all(request: Request, params: Mapping[str, Any]) -> Any:  # noqa: ARG001
-            fields: dict[str, list[Any]] = {}
-            if request.body:
-                for name, value in request.form().items():
-                    fields.setdefault(name, []).append(value)
-            elif not required:
-                return default
-            return decode(fields)
-
-        return read_all
 
     def read(request: Request, params: Mapping[str, Any]) -> Any:  # noqa: ARG001
         values = request.form().get_all(alias) if request.body else []
@@ -137,6 +130,35 @@ def _form_reader(parameter: Parameter) -> Read:
         return decode(values if several else values[-1])
 
     return read
+
+
+def _whole_reader(parameter: Parameter) -> Read:
+    """All fields of a form or query, as one dataclass or model."""
+    from pys_multi.validation import compile_shape, form_decoder
+
+    shape = parameter.shape()
+    if not _is_whole(shape):
+        raise DefinitionError("cannot be read from text; take the fields one by one, or a dataclass or model of them")
+    is_form, default, required = parameter.location == "form", parameter.default, parameter.required
+    decode = form_decoder(shape) if is_form else compile_shape(shape, text=True)
+    parameter.alias = ""
+
+    def read(request: Request, params: Mapping[str, Any]) -> Any:  # noqa: ARG001
+        fields: dict[str, list[Any]] = {}
+        if request.body if is_form else request.query_string:
+            for name, value in (request.form() if is_form else request.query).items():
+                fields.setdefault(name, []).append(value)
+        elif not required:
+            return default
+        return decode(fields)
+
+    return read
+
+
+def _is_whole(shape: Shape) -> bool:
+    if shape.kind in ("union", "constrained"):
+        return all(_is_whole(item) for item in shape.items if item.type is not type(None))
+    return shape.kind in ("object", "foreign")
 
 
 def _body_reader(parameter: Parameter) -> Read:

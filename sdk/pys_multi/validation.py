@@ -63,6 +63,14 @@ def is_list(shape: Shape) -> bool:
     return shape.kind in ("array", "tuple")
 
 
+def is_nullable(shape: Shape) -> bool:
+    """Whether the empty text is None, as in HTML forms: where None is allowed, and no other text is empty."""
+    if shape.kind == "constrained":
+        return is_nullable(shape.items[0])
+    members = shape.items if shape.kind == "union" else [shape]
+    return any(member.type is type(None) for member in members) and not any(map(_is_str, members))
+
+
 class _Compiler:
     """Shapes to closures; a shape that refers to itself gets a decoder that looks itself up when it runs."""
 

@@ -146,7 +146,12 @@ class _Document:
             operation["description"] = description.strip()
         if hasattr(handler, "__deprecated__"):  # warnings.deprecated, PEP 702
             operation["deprecated"] = True
-        described = [self._parameter(p, path_names) for p in parameters if p.location in _IN]
+        described: list[dict[str, Any]] = []
+        for parameter in parameters:
+            if parameter.location == "query" and not parameter.alias:
+                described += self._whole_query(parameter)
+            elif parameter.location in _IN:
+                described.append(self._parameter(parameter, path_names))
         taken = {parameter.name for parameter in parameters}
         described += [
             {"name": path_names[name], "in": "path", "required": True, "schema": _converter_schema(converter)}
@@ -186,6 +191,20 @@ class _Document:
                 described["deprecated"] = True
         if description:
             described["description"] = description
+        return described
+
+    def _whole_query(self, parameter: Parameter) -> list[dict[str, Any]]:
+        """The fields of a dataclass or model that is taken from the whole query, each a parameter of its own."""
+        schema = self.schemas.write(_without_none(parameter.shape()))
+        written = self.schemas.definitions.get(schema.get("$ref", "").removeprefix(_PREFIX), schema)
+        if "properties" not in written:  # one of several models: OpenAPI has no more than "any of these objects"
+            return [{"name": parameter.name, "in": "query", "style": "form", "explode": True, "schema": schema}]
+        described: list[dict[str, Any]] = []
+        for name, field in written["properties"].items():
+            one: dict[str, Any] = {"name": name, "in": "query", "schema": field}
+            if parameter.required and name in written.get("required", ()):
+                one["required"] = True
+            described.append(one)
         return described
 
     def _text_schema(self, parameter: Parameter) -> Schema:

@@ -334,3 +334,24 @@ def test_a_handler_that_cannot_be_bound_is_refused() -> None:
     app.get("/")(lambda order: order)
     with pytest.raises(DefinitionError, match="has no annotation"):
         document(app)
+
+
+def test_a_query_as_a_whole_is_described_field_by_field() -> None:
+    app = App("shop", public=True)
+
+    @app.get("/a")
+    def plain(order: Annotated[Login, Query()]) -> str:
+        return ""
+
+    @app.get("/b")
+    def model(stock: Annotated[Stock, Query()]) -> str:
+        return ""
+
+    paths = valid(app)["paths"]
+    assert paths["/a"]["get"]["parameters"] == [
+        {"name": "user", "in": "query", "schema": {"type": "string"}, "required": True}
+    ]
+    assert [(p["name"], p.get("required", False)) for p in paths["/b"]["get"]["parameters"]] == [
+        ("sku", True),
+        ("left", False),
+    ]

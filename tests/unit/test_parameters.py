@@ -69,6 +69,18 @@ class Login:
     remember: bool = False
 
 
+class Signup(pydantic.BaseModel):
+    tags: list[str] = pydantic.Field(alias="tag")
+    groups: list[int] = pydantic.Field(validation_alias=pydantic.AliasChoices("group", "g"), default=[])
+    age: int | None = 5
+    note: str | None = None
+
+
+class Settings(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    my_tags: list[str]
+    age: int | None = 5
+
+
 def call(handler: Callable[..., Any], request: Request | None = None, method: str = "", **params: Any) -> Any:
     """Calls a handler with what the request has; path parameters are of the plain kind."""
     request = request or Request(method or "GET", "/")
@@ -282,6 +294,24 @@ def test_everything_wrong_with_a_request_is_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [Signup, Settings, Login])
+def test_a_byte_order_mark_is_read_over(kind: Any) -> None:
+    names = {Signup: "tag", Settings: "myTags", Login: "user"}
+    value: object = "x" if kind is Login else ["x"]
+
+    def returned(it: Any) -> Any:
+        return it
+
+    returned.__annotations__["it"] = kind
+
+    for body in (
+        b"\xef\xbb\xbf" + json.dumps({names[kind]: value}).encode(),
+        "\ufeff" + json.dumps({names[kind]: value}),
+    ):
+        request = Request("POST", "/", headers={"content-type": "application/json"}, body=body)
+        assert isinstance(call(returned, request), kind)
+
+
 def test_a_missing_body() -> None:
     def required(order: Order) -> None: ...
     def optional(order: Order | None = None) -> Any:
@@ -394,6 +424,50 @@ def test_a_form_as_a_whole() -> None:
     ]
 
 
+def test_a_form_as_a_whole_in_a_model_of_a_library() -> None:
+    def signup(form: Annotated[Signup, Form()]) -> Any:
+        return form.model_dump()
+
+    def settings(form: Annotated[Settings, Form()]) -> Any:
+        return form
+
+    form = "application/x-www-form-urlencoded"
+    assert call(signup, post("tag=a&tag=b&g=1&g=2&age=&note=", form)) == {
+        "tags": ["a", "b"],
+        "groups": [1, 2],
+        "age": None,
+        "note": "",
+    }
+    assert call(settings, post("myTags=a&age=7", form)) == Settings(["a"], 7)
+    assert refusals(settings, post("myTags=a&x=1", form)) == [("form", "x", "is not known")]
+    file = '--B\r\nContent-Disposition: form-data; name="tag"; filename="f"\r\n\r\nx\r\n--B--\r\n'
+    for handler in (signup, settings):
+        assert ("form", "tag", "must be text, not a file") in refusals(
+            handler, post(file, "multipart/form-data; boundary=B")
+        )
+
+
+def test_the_query_as_a_whole() -> None:
+    def plain(login: Annotated[Login, Query()]) -> Login:
+        return login
+
+    def model(filter: Annotated[Signup, Query()], page: int = 1) -> Any:
+        return filter.tags, filter.age, page
+
+    def optional(login: Annotated[Login | None, Query()] = None) -> Any:
+        return login
+
+    assert call(plain, get("user=x&roles=a&roles=b&remember=on")) == Login("x", ["a", "b"], True)
+    assert refusals(plain, get("remember=maybe")) == [
+        ("query", "user", "is required"),
+        ("query", "remember", "must be true or false"),
+    ]
+    assert call(model, get("tag=a&age=&page=2")) == (["a"], None, 2)
+    assert refusals(model, get("")) == [("query", "tag", "Field required")]
+    assert call(optional, get("")) is None
+    assert call(optional, get("user=x")) == Login("x")
+
+
 def test_files_of_a_multipart_form() -> None:
     def handler(photo: UploadedFile, title: Annotated[str, Form()], more: list[UploadedFile] | None = None) -> Any:
         return photo.filename, photo.body, title, [file.filename for file in more or []]
@@ -466,7 +540,10 @@ def test_any_request_is_handled_or_refused(body: bytes | str, query: str, header
         (call_with(Callable[[], int]), "POST", "is not a type that a value can be read into"),
         (call_with("Missing"), "GET", "names 'Missing', which its module does not have at run time"),
         (call_with(Annotated[int, Query(), Header()]), "GET", "is marked twice"),
-        (call_with(Annotated[dict[str, int], Query()]), "GET", "a dict cannot be read from text"),
+        (call_with(Annotated[dict[str, int], Query()]), "GET", "cannot be read from text"),
+        (call_with(Annotated[Login, Header()]), "GET", "has fields, and a header is one text"),
+        (call_with(Annotated[list[Login], Query()]), "GET", "cannot be read from text"),
+        (call_with(Annotated[dict[str, str], Form()]), "POST", "cannot be read from text"),
         (functools.partial(lambda a: a, 1), "GET", "is not a Python function"),
         (print, "GET", "is not a Python function"),
     ],

@@ -521,6 +521,25 @@ def test_limits_that_mean_nothing_are_refused_when_defined(annotation: Any, limi
         decoder(Annotated[annotation, SimpleNamespace(**limits)])
 
 
+def test_no_message_of_a_library_repeats_what_came() -> None:
+    class Cat(pydantic.BaseModel):
+        kind: Literal["cat"]
+
+    class Dog(pydantic.BaseModel):
+        kind: Literal["dog"]
+
+    class Tagged(msgspec.Struct, tag="a", forbid_unknown_fields=True):
+        colour: Colour
+
+    class Other(msgspec.Struct, tag="b"): ...
+
+    animal = Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
+    assert problems(animal, {"kind": "s3cret"}) == [("", "'kind' must be one of 'cat', 'dog'")]
+    assert problems(Tagged, {"type": "a", "colour": "s3cret"}) == [("colour", "Invalid enum value")]
+    assert problems(Tagged | Other, {"type": "s3cret"}) == [("type", "Invalid value")]
+    assert problems(Tagged, {"type": "a", "colour": "red", "more": "s3cret"}) == [("more", "is not known")]
+
+
 def test_libraries_say_what_is_wrong_with_their_own_types() -> None:
     [(path, message)] = problems(Model, {"id": "x"})
     assert path == "id"
