@@ -229,14 +229,17 @@ def render(placement: Placement) -> dict[str, str]:
 
 
 def write(files: Mapping[str, str], folder: Path) -> tuple[Path, ...]:
-    """Write rendered files below ``folder`` and return their paths."""
+    """Write rendered files below ``folder`` and return their paths. Raises RenderError."""
     written: list[Path] = []
     for name, text in sorted(files.items()):
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise RenderError("would be written outside of the folder", where=name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+        except OSError as error:
+            raise RenderError(f"cannot be written: {error.strerror}", where=str(path)) from error
         written.append(path)
     return tuple(written)
 

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from tests.support import paper_provider
 
+from pys_multi_tools.cli import main
+
 CLI = (sys.executable, "-W", "error", "-m", "pys_multi_tools.cli")
 APP = """
 from pys_multi import App
@@ -429,3 +431,56 @@ def test_a_question_is_asked_in_a_terminal(root: Path, environment: dict[str, st
     assert process.returncode == 1
     assert b"destroy shop, stage dev, on paper?" in seen
     assert (root.parent / "paper" / "dev").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["show"], ["show", "--json"]])
+def test_a_full_disk_behind_the_output_is_an_error_of_one_line(
+    root: Path, environment: dict[str, str], arguments: list[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*CLI, *arguments], cwd=root, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error:")
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["show"]])
+def test_a_reader_that_is_gone_and_an_output_that_is_closed_are_no_error(
+    root: Path, environment: dict[str, str], arguments: list[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    unbuffered = {**environment, "PYTHONUNBUFFERED": "1"}
+    command = [*CLI, *arguments]
+    gone = subprocess.run(command, cwd=root, env=unbuffered, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], cwd=root, env=environment, stderr=subprocess.PIPE, check=False
+    )
+    for ended in (gone, closed):
+        assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False)
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(run: Run, root: Path) -> None:
+    (root / "file").write_text("")
+    for ended in (
+        run("bundle", PYS_MULTI_CACHE_DIR=str(root / "file")),
+        run("render", "--output", str(root / "file" / "out")),
+        run("status", "--cloud", "local", PYS_MULTI_STATE_DIR=str(root / "file")),
+    ):
+        assert "defect" not in ended.stderr
+    assert "set PYS_MULTI_CACHE_DIR" in run("bundle", PYS_MULTI_CACHE_DIR=str(root / "file")).stderr
+    deploy = run("deploy", "--cloud", "local", "--yes", PYS_MULTI_STATE_DIR=str(root / "file"))
+    assert (deploy.returncode, "set PYS_MULTI_STATE_DIR" in deploy.stderr) == (1, True)
+
+
+def test_ctrl_c_before_the_command_itself_can_say_so(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pys_multi_tools.cli.help_text", interrupt)
+    assert main(["--help"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -26,6 +26,8 @@ OnProgress = Callable[[Progress], None]
 _START_SECONDS = 20.0
 _READ_SECONDS = 5.0
 _POLL = 0.02
+#: What connecting raises where no supervisor listens: no socket, no folder for one, or a socket that was left behind.
+_NOBODY = (FileNotFoundError, NotADirectoryError, ConnectionError)
 
 #: What the supervisor sees of the environment that a deploy ran in. The values of secrets stand there, too, and what
 #: a process was started with is open to each of its user's processes: instances would read what they were not granted.
@@ -51,7 +53,7 @@ class Client:
         """What the supervisor says about itself; None where none runs, or it just ends."""
         try:
             return self._ask({"command": command, **fields}, _ignore, _READ_SECONDS)
-        except (FileNotFoundError, ConnectionError):
+        except _NOBODY:
             return None
         except TimeoutError:
             raise ProviderError(
@@ -64,7 +66,7 @@ class Client:
         """The answer of the running supervisor. Raises DeployError for its refusal, or where it ends meanwhile."""
         try:
             return self._ask({"command": command, **fields}, progress, None)
-        except (FileNotFoundError, ConnectionError) as error:
+        except _NOBODY as error:
             hint = f"see {self._state.log}, and deploy again"
             raise DeployError("the supervisor ended", where=str(self._state.root), hint=hint) from error
 
@@ -83,7 +85,7 @@ class Client:
         """Stops the supervisor, which finishes what it is doing first. False where none ran."""
         try:
             self._ask({"command": "stop", "grace": grace}, _ignore, _READ_SECONDS)
-        except (FileNotFoundError, ConnectionError):
+        except _NOBODY:
             if self._holder() is None:
                 return False
         deadline = time.monotonic() + grace + 10.0

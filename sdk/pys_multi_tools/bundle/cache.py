@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from pys_multi_tools.errors import BundleError
+
 #: Bytes that a sweep leaves behind; the least recently used go first.
 MAX_BYTES = 2 * 1024**3
 #: Seconds after its last use in which a folder is never swept: a deploy may be uploading it.
@@ -52,9 +54,13 @@ class Cache:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While a build reads and adds. Sweeps afterwards where something was added."""
-        for name in ("tmp", "locks", "objects"):
-            (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        """While a build reads and adds. Sweeps afterwards where something was added. Raises BundleError."""
+        try:
+            for name in ("tmp", "locks", "objects"):
+                (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            hint = "set PYS_MULTI_CACHE_DIR to a folder that you can write"
+            raise BundleError(f"cannot be made: {error.strerror}", where=str(self.root), hint=hint) from error
         with _lock(self.root / "lock", fcntl.LOCK_SH):
             yield
         if self.added:

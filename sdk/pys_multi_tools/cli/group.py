@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from pys_multi_tools.cli import drop_output, reader_is_gone
 from pys_multi_tools.cli.table import COMMANDS, COMPLETION_VARIABLE
 from pys_multi_tools.errors import ToolError
 from pys_multi_tools.suggest import nearest
@@ -20,6 +22,10 @@ from pys_multi_tools.suggest import nearest
 if TYPE_CHECKING:
     from typer._click import Command
     from typer._click.shell_completion import CompletionItem
+
+
+#: Errors of the machine and not of the tool that name no file: a full or failing disk, no room for another open file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 class Commands(TyperGroup):
@@ -38,7 +44,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # before Typer makes an error of it
-            return _reader_is_gone()
+            return reader_is_gone()
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         from typer._click.shell_completion import CompletionItem
@@ -86,20 +92,24 @@ def _main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         result = 130
     except BrokenPipeError:
-        return _reader_is_gone()
-    except Exception:
-        traceback.print_exc()
-        _say("this is a defect of pys-multi", "please report it with the lines above")
+        return reader_is_gone()
+    except OSError as exc:
+        if exc.filename is None and exc.errno not in _FULL:
+            return _defect()
+        _say(f"{exc.filename}: {exc.strerror}" if exc.filename else f"{exc.strerror}")
+        drop_output()
         return 1
+    except Exception:
+        return _defect()
     if result == 130:
         print("interrupted", file=sys.stderr)
     return result if isinstance(result, int) else 0
 
 
-def _reader_is_gone() -> int:
-    """Whoever read the output has had enough, as in `logs | head`: the rest goes nowhere, and all is well."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _defect() -> int:
+    traceback.print_exc()
+    _say("this is a defect of pys-multi", "please report it with the lines above")
+    return 1
 
 
 def _unknown(word: str) -> int:

@@ -127,4 +127,5 @@ def _access(trigger: Trigger) -> str:
 
 def _say_totals(service: Service) -> None:
     triggers = sum(len(function.triggers) for function in service.functions)
-    say(f"{len(service.functions)} functions, {triggers} triggers, {len(service.resources)} resources")
+    counts = {"function": len(service.functions), "trigger": triggers, "resource": len(service.resources)}
+    say(", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in counts.items()))
