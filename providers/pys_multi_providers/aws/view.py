@@ -1,8 +1,5 @@
 """From a service and its settings to what the template needs; pure.
 
-A template's value is plain text, a number, or one of CloudFormation's functions, made by the helpers at the end.
-What a user wrote never stands inside ``Fn::Sub``, where ``${`` would mean something.
-
 The template names no build: which bundle a function runs (``<Function>Build``) and which published version its
 alias points to (``<Function>Version``) are parameters. So what is rendered for review is what is deployed, a
 change of code alone is a change of parameters alone, and a version is published when its bundle is up.
@@ -20,6 +17,7 @@ from pys_multi.model import Secret as SecretResource
 from pys_multi.model import Table as TableResource
 from pys_multi.model import Topic as TopicResource
 from pys_multi_providers.aws import cron, grants
+from pys_multi_providers.aws.intrinsics import att, sub, text
 from pys_multi_providers.aws.names import ALIAS, Names, logical
 from pys_multi_providers.aws.routes import IAM, HttpRoute, Tokens, routes_of
 from pys_multi_providers.aws.secrets import SecretSource, sources
@@ -465,25 +463,6 @@ def secret_arn(source: SecretSource) -> Any:
 
 _SECRETS_AT = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:"
 _PARAMETERS_AT = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/"
-
-
-# ---- CloudFormation's functions
-
-
-def text(value: str) -> Any:
-    """Text that means itself: where it has ``${`` in it, nobody takes that for a reference."""
-    parts = value.split("${")
-    return value if len(parts) == 1 else {"Fn::Join": ["$", [parts[0], *(f"{{{part}" for part in parts[1:])]]}
-
-
-def sub(template: str) -> Any:
-    """``Fn::Sub``, or the text itself where it refers to nothing."""
-    return {"Fn::Sub": template} if "${" in template else template
-
-
-def att(id: str, attribute: str = "Arn") -> Any:
-    """An attribute of a resource."""
-    return {"Fn::GetAtt": [id, attribute]}
 
 
 def _allow(sid: str, actions: list[str], resource: Any) -> Json:
