@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
+from time import sleep
 
 from pys_multi.errors import ConditionFailed, NotFound, PysMultiError, ResourceError
 from pys_multi.messages import current_context
@@ -30,14 +31,19 @@ _DENIED = frozenset(
     ("AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException", "403")
 )
 _CONDITION = "ConditionalCheckFailedException"
+#: What AWS refused before it did any of it, because there was too much.
+_THROTTLED = frozenset(
+    ("ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "ThrottledException")
+)
+#: Seconds before each further try of what must not happen twice.
+_PAUSES = (0.05, 0.2, 0.8)
 
 
 class Refused(ResourceError):
-    """What AWS answered, for callers that look closer. code: AWS's name of the error. item: the item that a condition
-    did not fit, as DynamoDB wrote it."""
+    """What AWS answered, for callers that look closer. code: AWS's name of the error. untouched: nothing was done."""
 
     code = ""
-    item: Json | None = None
+    untouched = False
 
 
 class ConditionRefused(ConditionFailed):
@@ -58,17 +64,18 @@ class Clients:
         self._session: Any = None
         self._clients: dict[str, Any] = {}
 
-    def get(self, service: str) -> Any:
-        """The client of a service, such as "s3"."""
-        client = self._clients.get(service)
+    def get(self, service: str, *, once: bool = False) -> Any:
+        """The client of a service, such as "s3". once: one that never tries again by itself."""
+        key = f"{service} once" if once else service
+        client = self._clients.get(key)
         if client is None:
             with self._lock:
-                client = self._clients.get(service)
+                client = self._clients.get(key)
                 if client is None:
-                    client = self._clients[service] = self._make(service)
+                    client = self._clients[key] = self._make(service, 1 if once else 4)
         return client
 
-    def _make(self, service: str) -> Any:
+    def _make(self, service: str, attempts: int) -> Any:
         # boto3's own layer above botocore adds nothing here but the time to import it.
         from botocore.config import Config
         from botocore.session import Session
@@ -81,7 +88,7 @@ class Clients:
         config = Config(
             connect_timeout=min(patience, 3.0),
             read_timeout=patience,
-            retries={"mode": "adaptive", "total_max_attempts": 4},
+            retries={"mode": "adaptive", "total_max_attempts": attempts},
             max_pool_connections=32,
             # The region's own endpoint signs URLs that hold everywhere.
             s3={"us_east_1_regional_endpoint": "regional"},
@@ -96,7 +103,14 @@ def call(operation: Callable[..., Any], what: str, action: str, **arguments: Any
     what: the resource, such as "queue 'jobs'"; action: the IAM action that it needs. Raises NotFound,
     ConditionRefused and Refused, from AWS's own error, which never names a value that was sent.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        HTTPClientError,
+        ParamValidationError,
+    )
 
     try:
         return operation(**arguments)
@@ -106,7 +120,26 @@ def call(operation: Callable[..., Any], what: str, action: str, **arguments: Any
         # Its text shows the values.
         raise ValueError(f"{what}: AWS's library refuses the arguments of {action}") from error
     except BotoCoreError as error:
-        raise Refused(f"{what}: {action} did not reach AWS: {type(error).__name__}: {error}") from error
+        lost = isinstance(error, HTTPClientError) and not isinstance(
+            error, ConnectTimeoutError | EndpointConnectionError
+        )
+        how = "had no answer, so it may have happened" if lost else "did not reach AWS"
+        refused = Refused(f"{what}: {action} {how}: {type(error).__name__}: {error}")
+        refused.untouched = not lost
+        raise refused from error
+
+
+def call_once(operation: Callable[..., Any], what: str, action: str, **arguments: Any) -> Any:
+    """As :func:`call`, for what must not happen twice, with a client that never tries again by itself: here it is
+    tried again where AWS has certainly done nothing."""
+    for pause in _PAUSES:
+        try:
+            return call(operation, what, action, **arguments)
+        except Refused as error:
+            if not error.untouched:
+                raise
+            sleep(pause)
+    return call(operation, what, action, **arguments)
 
 
 def _translated(error: Any, what: str, action: str) -> PysMultiError:
@@ -130,4 +163,5 @@ def _translated(error: Any, what: str, action: str) -> PysMultiError:
     else:
         refused = Refused(f"{what}: {action} failed: {code}: {text}")
     refused.code = code
+    refused.untouched = code in _THROTTLED
     return refused

@@ -43,7 +43,7 @@ class AwsBackend(TableVerbs):
     """`pys_multi.resources.Backend` on AWS; thread-safe."""
 
     def __init__(self, app: App) -> None:
-        super().__init__(self._table_of, lambda: self._clients.get("dynamodb"))
+        super().__init__(self._table_of, lambda once: self._clients.get("dynamodb", once=once))
         self._app = app
         self._clients = Clients()
         self._physical: dict[str, str] = parse_json(environ.get(RESOURCES, "{}"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pys_multi.encoding import to_json_value
 from pys_multi.errors import ConditionFailed, ResourceError
-from pys_multi_providers.aws.calls import ConditionRefused, Refused, call
+from pys_multi_providers.aws.calls import ConditionRefused, Refused, call, call_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,17 +36,18 @@ _TRIES = 5
 class TableVerbs:
     """The part of `AwsBackend` that is about tables.
 
-    table: the name of a resource → its handle and the name of the table. client: makes the client.
+    table: the name of a resource → its handle and the name of the table. client: the client; True for the one that
+    never tries again by itself.
     """
 
-    def __init__(self, table: Callable[[str], tuple[Table, str]], client: Callable[[], Any]) -> None:
+    def __init__(self, table: Callable[[str], tuple[Table, str]], client: Callable[[bool], Any]) -> None:
         self._table = table
         self._dynamodb = client
 
     def table_get(self, table: str, key: Key) -> Item | None:
         handle, name = self._table(table)
         answer = call(
-            self._dynamodb().get_item,
+            self._dynamodb(False).get_item,
             f"table {table!r}",
             "dynamodb:GetItem",
             TableName=name,
@@ -59,24 +60,26 @@ class TableVerbs:
         handle, name = self._table(table)
         written = {attribute: write(value) for attribute, value in item.items()}
         key = (item[handle.key],) if handle.sort is None else (item[handle.key], item[handle.sort])
+        expression = Expression(handle, condition)
         self._write(
-            self._dynamodb().put_item,
+            self._dynamodb(expression.counts_once).put_item,
             handle,
             key,
             "dynamodb:PutItem",
-            Expression(handle, condition),
+            expression,
             TableName=name,
             Item={**written, **_key(handle, key)},
         )
 
     def table_delete(self, table: str, key: Key, condition: Condition) -> None:
         handle, name = self._table(table)
+        expression = Expression(handle, condition)
         self._write(
-            self._dynamodb().delete_item,
+            self._dynamodb(expression.counts_once).delete_item,
             handle,
             key,
             "dynamodb:DeleteItem",
-            Expression(handle, condition),
+            expression,
             TableName=name,
             Key=_key(handle, key),
         )
@@ -98,7 +101,7 @@ class TableVerbs:
             expression.change(changes, add, removed, nulls)
             try:
                 answer = self._write(
-                    self._dynamodb().update_item,
+                    self._dynamodb(expression.counts_once).update_item,
                     handle,
                     key,
                     "dynamodb:UpdateItem",
@@ -131,8 +134,9 @@ class TableVerbs:
         self, operation: Any, handle: Table, key: Key, action: str, expression: Expression, **arguments: Any
     ) -> Any:
         """A write with its expressions. Raises ConditionRefused that says what is otherwise."""
+        make = call_once if expression.counts_once else call
         try:
-            return call(operation, f"table {handle.name!r}", action, **arguments, **expression.arguments())
+            return make(operation, f"table {handle.name!r}", action, **arguments, **expression.arguments())
         except ConditionRefused as error:
             shown = " ".join(map(str, key))
             state = "there is no such item" if error.item is None else "it is not as the condition requires"
@@ -144,7 +148,7 @@ class TableVerbs:
         self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
     ) -> Iterator[Item]:
         handle, name = self._table(table)
-        client = self._dynamodb()
+        client = self._dynamodb(False)
         arguments: dict[str, Any] = {"TableName": name, "ConsistentRead": True}
         if partition is None:
             return self._pages(handle, client.scan, "dynamodb:Scan", limit, arguments)
@@ -191,6 +195,8 @@ class Expression:
         self._names: dict[str, str] = {}
         self._values: dict[str, Written] = {}
         self._update = ""
+        #: Whether it does something else the second time: it adds, or its condition does not hold any more.
+        self.counts_once = bool(condition)
         self._conditions = [self._holds(name, wanted) for name, wanted in condition.items()]
 
     def change(
@@ -199,6 +205,7 @@ class Expression:
         """What the update does. nulls: attributes to add to that are null, which the condition then requires, as it
         requires the others to be numbers; None requires nothing."""
         sets = [f"{self._name(name)} = {self._value(write(value))}" for name, value in changes.items()]
+        self.counts_once = self.counts_once or bool(add)
         adds = []
         for attribute, amount in add.items():
             name, value = self._name(attribute), self._value(write(amount))

@@ -381,6 +381,9 @@ class Answering:
             def do_POST(self) -> None:
                 outer.asked.append(self.rfile.read(int(self.headers["content-length"] or 0)))
                 status, document = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
+                if not status:  # the answer is lost
+                    self.close_connection = True
+                    return
                 body = document if isinstance(document, bytes) else json.dumps(document).encode()
                 self.send_response_only(status)
                 self.send_header("content-length", str(len(body)))
@@ -491,6 +494,40 @@ def test_an_error_shows_no_value_that_was_sent(facing: AwsBackend, answering: An
     with pytest.raises(ValueError, match="arguments") as refused:
         facing.bucket_put("files", "a", b"x", ("canary",), {})  # type: ignore[arg-type]
     assert "canary" not in str(refused.value)
+
+
+FAILED = {"__type": "InternalServerError", "message": "why"}
+BUSY = {"__type": "ThrottlingException", "message": "slow down"}
+#: What a second time would do something else.
+ONCE: list[Any] = [
+    lambda b: b.table_put("users", {"id": "a"}, {"id": None}),
+    lambda b: b.table_delete("users", ("a",), {"n": 1}),
+    lambda b: b.table_update("users", ("a",), {}, {"n": 1}, (), {}),
+]
+
+
+@pytest.mark.parametrize("write_once", ONCE, ids=["put-if", "delete-if", "add"])
+@pytest.mark.parametrize("answer", [(500, FAILED), (0, b"")], ids=["500", "lost"])
+def test_a_write_that_may_have_happened_is_not_done_again(
+    facing: AwsBackend, answering: Answering, write_once: Any, answer: Any
+) -> None:
+    answering.answers = [answer]
+    with pytest.raises(ResourceError):
+        write_once(facing)
+    assert len(answering.asked) == 1
+
+
+@pytest.mark.parametrize("write_once", ONCE, ids=["put-if", "delete-if", "add"])
+def test_a_write_that_was_held_back_is_done_later(facing: AwsBackend, answering: Answering, write_once: Any) -> None:
+    answering.answers = [(400, BUSY), (400, BUSY), (200, {"Attributes": {"id": {"S": "a"}}})]
+    write_once(facing)
+    assert len(answering.asked) == 3
+
+
+def test_a_write_that_is_the_same_twice_is_tried_again(facing: AwsBackend, answering: Answering) -> None:
+    answering.answers = [(0, b""), (500, FAILED), (200, {})]
+    facing.table_put("users", {"id": "a"}, {})
+    assert len(answering.asked) == 3
 
 
 def test_an_aws_that_cannot_be_reached_is_a_resource_error(monkeypatch: pytest.MonkeyPatch) -> None:
