@@ -191,7 +191,7 @@ def _app_at(module: ModuleType, attribute: str, reference: str) -> App:
         return value
     apps = list(_apps_of(module))
     hint = f"{module.__name__} has {', '.join(apps)}" if apps else 'write app = App("name") in it'
-    what = "is not there" if value is None else f"is {type(value).__name__}, not an App"
+    what = "is not there" if value is None else f"is of type {type(value).__name__}, not an App"
     raise DiscoveryError(f"'{reference}' {what}", where=module.__file__ or module.__name__, hint=hint)
 
 

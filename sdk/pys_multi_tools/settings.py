@@ -70,7 +70,15 @@ PythonVersion = Annotated[
     Pattern(r"3\.(1[1-9]|[2-9][0-9])", 'a version from "3.11" on, without its patch number'),
     BeforeValidator(_in_quotes),
 ]
-EnvName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")]
+SecretName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a name of letters, digits and underscores")]
+EnvName = Annotated[
+    str,
+    Pattern(
+        r"(?!PYS_MULTI_)[A-Za-z_][A-Za-z0-9_]*",
+        "a name of letters, digits and underscores that does not begin with PYS_MULTI_",
+    ),
+]
+EnvValue = Annotated[str, Pattern(r"[^\x00]*", "text without the NUL character")]
 # "postgres://user:password@host" has the form scheme:rest too, so that a URL is taken for a value.
 Reference = Annotated[
     str,
@@ -110,9 +118,9 @@ class StageSettings(SettingsTable):
     """Providers that a command acts on when no --cloud is given."""
     python: PythonVersion = f"{sys.version_info[0]}.{sys.version_info[1]}"
     """Python version of the functions. Default: the version of the running interpreter."""
-    environment: dict[EnvName, str] = {}
+    environment: dict[EnvName, EnvValue] = {}
     """Plain environment variables of every function."""
-    secrets: dict[EnvName, Reference] = {}
+    secrets: dict[SecretName, Reference] = {}
     """Secrets as references: env:NAME, file:PATH, or a provider's own scheme. Never the value."""
     bundle: BundleSettings = BundleSettings()
 

@@ -34,6 +34,9 @@ class TomlFile:
             raise SettingsError(f"is not UTF-8: {exc.reason} at byte {exc.start}", where=path.name) from exc
         except OSError as exc:
             raise SettingsError(f"cannot be read: {exc.strerror}", where=str(path)) from exc
+        if self._text.startswith("\ufeff"):
+            hint = "save it as UTF-8 without one (a BOM), which TOML does not know"
+            raise SettingsError("begins with a byte order mark", where=path.name, hint=hint)
         try:
             document = tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as exc:

@@ -125,7 +125,7 @@ def test_a_missing_module_or_attribute_names_the_nearest(tmp_path: Path) -> None
     assert "did you mean 'shop.app'?" in refused("shop.ap:app", tmp_path).hint
     missing = refused("shop.app:application", tmp_path)
     assert "shop.app has app" in missing.hint
-    assert "is int, not an App" in refused("shop.app:number", tmp_path).what
+    assert "is of type int, not an App" in refused("shop.app:number", tmp_path).what
 
 
 def test_two_projects_with_the_same_names_load_in_one_process(tmp_path: Path) -> None:

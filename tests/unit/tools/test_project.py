@@ -274,3 +274,15 @@ def test_the_files_of_secrets_are_known_for_every_stage(tmp_path: Path) -> None:
     )
     assert load(tmp_path).secret_files == ("dev.txt", "keys/prod.txt")
     assert load(tmp_path, stage="prod").secret_files == ("dev.txt", "keys/prod.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('environment = { PYS_MULTI_STAGE = "x" }', "does not begin with PYS_MULTI_"),
+        ('environment = { A = "a\\u0000b" }', "text without the NUL character"),
+        ('\ufeffstage = "dev"', "pys-multi.toml: begins with a byte order mark"),
+    ],
+)
+def test_what_no_process_could_be_given_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in str(refused(write(tmp_path, text)))
