@@ -131,9 +131,14 @@ def _swapped_in(root: Path, environment: Mapping[str, str], modules: Modules) ->
     finally:
         _ACTIVE.remove(root)
         sys.path[:] = path_before
-        for name, module in list(sys.modules.items()):
-            if modules_before.get(name) is not module and _is_below(module, roots):
-                own[name] = sys.modules.pop(name)
+        # All of them are found before the first is taken out: the path of a namespace package below another one
+        # is asked of its parent in sys.modules.
+        found = [
+            name
+            for name, module in list(sys.modules.items())
+            if modules_before.get(name) is not module and _is_below(module, roots)
+        ]
+        own.update((name, sys.modules.pop(name)) for name in found)
         sys.modules.update({**modules_before, **sys.modules})
 
 

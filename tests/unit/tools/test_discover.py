@@ -120,6 +120,12 @@ def test_a_missing_dependency_says_what_to_install(tmp_path: Path) -> None:
     assert "absent_dependency" in error.hint
 
 
+def test_a_project_of_nested_namespace_packages_is_found_and_taken_out_again(tmp_path: Path) -> None:
+    project(tmp_path, src__acme__web__service__app_py=APP.format(name="shop"))
+    assert name_of("acme.web.service.app:app", tmp_path) == "shop"
+    assert not [name for name in sys.modules if name.partition(".")[0] == "acme"]
+
+
 def test_a_missing_module_or_attribute_names_the_nearest(tmp_path: Path) -> None:
     project(tmp_path, shop__app_py=APP.format(name="one") + "number = 3\n")
     assert "did you mean 'shop.app'?" in refused("shop.ap:app", tmp_path).hint
