@@ -218,7 +218,9 @@ class _Document:
     def _body(self, parameters: list[Parameter]) -> dict[str, Any]:
         body = next((parameter for parameter in parameters if parameter.location == "body"), None)
         if body is not None:
-            described = {"content": self._body_content(body), "required": body.required}
+            content = self._body_content(body)
+            # As it came: then nothing at all is a value, too.
+            described = {"content": content, "required": body.required and "application/json" in content}
             if body.marker is not None and body.marker.description:
                 described["description"] = body.marker.description
             return described

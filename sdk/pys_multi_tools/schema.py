@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from pys_multi.encoding import to_json_value
@@ -91,14 +92,15 @@ class SchemaWriter:
             self.definitions[name].update(self._plain(shape, output))
         return {"$ref": self.prefix + name}
 
-    def _free_name(self, wanted: str, adopted: Schema | None = None) -> str:
+    def _free_name(self, wanted: str, adopted: Schema | None = None, *, output: bool = False) -> str:
         """A name that no other definition has; adopted: as its library wrote it, told again it keeps its name."""
         # What OpenAPI allows as the name of a component.
         wanted = re.sub(r"[^A-Za-z0-9._-]+", "_", wanted).strip("_") or "Type"
         name, number = wanted, 1
         while name in self.definitions and (adopted is None or self._adopted.get(name) != adopted):
+            # A model that is sent otherwise than it is read is called so.
             number += 1
-            name = f"{wanted}{number}"
+            name = f"{wanted}Output" if output and number == 2 else f"{wanted}{number}"
         return name
 
     def _plain(self, shape: Shape, output: bool) -> Schema:
@@ -209,17 +211,19 @@ class SchemaWriter:
         else:
             msgspec = sys.modules["msgspec"]
             (schema,), definitions = msgspec.json.schema_components([shape.type], ref_template=template)
-        return self._adopt(schema, definitions)
+        return self._adopt(schema, definitions, output)
 
-    def _adopt(self, schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    def _adopt(self, schema: Schema, definitions: dict[str, Schema], output: bool) -> Schema:
         """Takes over a library's definitions, under other names where another type has theirs."""
         names = {}
         for name, definition in definitions.items():
-            names[name] = self._free_name(name, definition)
+            names[name] = self._free_name(name, definition, output=output)
             self._adopted[names[name]] = definition
             self.definitions.setdefault(names[name], {})
         for name, definition in definitions.items():
             self.definitions[names[name]] = _renamed(definition, self.prefix, names)
+            if names[name] != name and definition.get("title") == name:  # what generators call a class after
+                self.definitions[names[name]]["title"] = names[name]
         renamed: Schema = _renamed(schema, self.prefix, names)
         return renamed
 
@@ -256,8 +260,8 @@ def _constraints(shape: Shape) -> Schema:
     kinds = _json_kinds(shape.items[0])
     for name, limit in shape.constraints.items():
         if name in _NUMBER_WORDS:
-            if isinstance(limit, int | float) and not isinstance(limit, bool):
-                schema[_NUMBER_WORDS[name]] = limit
+            if isinstance(limit, int | float | Decimal):
+                schema[_NUMBER_WORDS[name]] = float(limit) if isinstance(limit, Decimal) else limit
         elif name == "pattern":
             schema["pattern"] = getattr(limit, "pattern", limit)
         else:

@@ -309,3 +309,10 @@ def test_the_decoder_accepts_exactly_what_the_schema_accepts(data: st.DataObject
     except Invalid:
         accepted = False
     assert accepted == jsonschema.Draft202012Validator(document).is_valid(value)
+
+
+def test_a_decimal_limit_is_a_number() -> None:
+    limits = Annotated[Decimal, at.Ge(Decimal("0.5")), at.Lt(Decimal(9))]
+    found = json_schema(limits)
+    assert (found["minimum"], found["exclusiveMaximum"]) == (0.5, 9)
+    assert json.loads(json.dumps(found)) == found
