@@ -17,7 +17,7 @@ FILES = {
     "pyproject.toml": "project/pyproject.toml.j2",
     "tests/test_app.py": "project/tests/test_app.py.j2",
 }
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def create(folder: Path, name: str | None = None) -> tuple[Path, ...]:

@@ -74,6 +74,13 @@ def test_its_own_tests_are_green(root: Path, environment: dict[str, str]) -> Non
     assert 'name = "my-notes"' in (root / "pyproject.toml").read_text()
 
 
+def test_what_comes_next_can_be_pasted(tmp_path: Path, environment: dict[str, str]) -> None:
+    made = call("new", "my notes", cwd=tmp_path, environment=environment)
+    assert made.stderr == "next: cd 'my notes' && pys-multi dev\n"
+    (tmp_path / "here").mkdir()
+    assert call("new", ".", cwd=tmp_path / "here", environment=environment).stderr == "next: pys-multi dev\n"
+
+
 @pytest.fixture
 def dev(root: Path, environment: dict[str, str]) -> Iterator[tuple[str, list[str], subprocess.Popen[str]]]:
     """``pys-multi dev`` in the project: its url, the lines it has printed, and the process."""
@@ -159,7 +166,7 @@ def test_an_artefact_is_described_and_compared(root: Path, environment: dict[str
     assert "removed" in call("bundle", "--clean", cwd=root, environment=environment).stderr
 
 
-@pytest.mark.parametrize("name", ["Shop", "1shop", "", "a" * 41, 'x"\ny'])
+@pytest.mark.parametrize("name", ["Shop", "1shop", "shop-", "", "a" * 41, 'x"\ny'])
 def test_a_bad_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ToolError, match="is not a service name") as caught:
         create(tmp_path / "shop", name)

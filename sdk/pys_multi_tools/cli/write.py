@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,7 +32,8 @@ def new(
     written = create(folder, name)
     for path in written:
         print(shown(path))
-    say(f"next: cd {shown(folder.resolve())} && pys-multi dev")
+    change = "" if folder.resolve() == Path.cwd() else f"cd {quote(shown(folder.resolve()))} && "
+    say(f"next: {change}pys-multi dev")
 
 
 @app.command()
