@@ -145,6 +145,11 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
+def masked(text: str) -> str:
+    """The text without the secrets that this process has read, for what goes into a log by another way."""
+    return _mask()(text)
+
+
 def _mask() -> Callable[[str], str]:
     """Replaces the secrets that were revealed so far, also where ``repr`` or JSON has escaped them."""
     resources = sys.modules.get("pys_multi.resources")

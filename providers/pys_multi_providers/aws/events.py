@@ -41,6 +41,22 @@ def trace_of(context: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
+def without_secrets(error: Exception) -> Exception:
+    """The exception, or one of the same name without the secrets in its text: Lambda writes it into the log itself."""
+    text, shown = str(error), plain_text(str(error))
+    if text == shown:
+        return error
+    renamed: Exception = type(type(error).__name__, (Exception,), {})(shown)
+    return renamed.with_traceback(error.__traceback__)
+
+
+def plain_text(text: str) -> str:
+    """The text without the secrets that this process has read."""
+    from pys_multi.logs import masked
+
+    return masked(text)
+
+
 def messages_of_sqs(records: list[Json]) -> list[Message]:
     """Messages of an SQS event ("Using Lambda with Amazon SQS", example event)."""
     return [

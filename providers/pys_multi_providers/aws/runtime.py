@@ -47,6 +47,10 @@ _BESIDE_BODY = 16 * 1024
 
 _TEXT = ("text/", "application/json", "application/javascript", "application/xml", "application/x-www-form-urlencoded")
 _OCTETS = "application/octet-stream"
+#: Fields about one connection (RFC 9110, section 7.6.1): between the front and Lambda there is none of the caller's.
+_HOP_BY_HOP = frozenset(
+    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
 
 
 class TimeIsUp(BaseException):
@@ -78,12 +82,21 @@ class Adapter:
         deadline = time() + left
         about = Context(context.aws_request_id, deadline=deadline)
         if type(event) is not dict or "requestContext" not in event:
-            return self._event(event, context, about)
+            try:
+                return self._event(event, context, about)
+            except Exception as error:
+                from pys_multi_providers.aws.events import without_secrets
+
+                raise without_secrets(error) from None
         request = self._request(event, self._base_path)
         request.context = about
         # Format 2.0 has lower-case names in a plain dict: making a Headers of it here would cost more than the rest.
         headers = event["headers"] if self._is_v2 else request.headers
-        about.trace_parent = headers.get("traceparent") or trace_parent(environ.get(_TRACE, ""))
+        given = headers.get("traceparent")
+        if given is not None and is_trace(given):
+            about.trace_parent = given
+        elif trace := environ.get(_TRACE):
+            about.trace_parent = trace_parent(trace)
         # What is left after it is for the answer.
         self._until = deadline - (left * 0.05 if left < 10 else 0.5)
         if not self._armed:
@@ -139,7 +152,8 @@ class Adapter:
     def _event(self, event: Any, context: Any, about: Context) -> Any:
         from pys_multi_providers.aws.events import source_of, trace_of
 
-        about.trace_parent = trace_of(context) or trace_parent(environ.get(_TRACE, ""))
+        given = trace_of(context)
+        about.trace_parent = given if is_trace(given) else trace_parent(environ.get(_TRACE, ""))
         source = source_of(event)
         if source == ENVELOPE:
             return self._own(event[ENVELOPE], about)
@@ -219,14 +233,14 @@ class Adapter:
         return failed
 
     def _own(self, envelope: Json, about: Context) -> Any:
-        from pys_multi_providers.aws.events import event_of, is_due, messages_of
+        from pys_multi_providers.aws.events import event_of, is_due, messages_of, plain_text
 
         if envelope.get("health"):
             return self._runtime.health()
         if "messages" in envelope:
             messages = messages_of(envelope["messages"], about.request_id)
             failures = self._runtime.messages(envelope["trigger"], messages, about)
-            return {"failures": {failure.id: failure.error for failure in failures}}
+            return {"failures": {failure.id: plain_text(failure.error) for failure in failures}}
         event = event_of(envelope.get("event", {}))
         if is_due(envelope, event.time):
             self._runtime.event(envelope["trigger"], event, about)
@@ -385,7 +399,7 @@ def _respond_v2(response: Response, event: Json) -> Json:  # noqa: ARG001  (one 
             cookies.append(value)
         elif name in headers:
             headers[name] += ", " + value
-        else:
+        elif name not in _HOP_BY_HOP:
             headers[name] = value
     answer = {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": is_base64}
     if cookies:
@@ -406,7 +420,8 @@ def _respond_v1(response: Response, event: Json) -> Json:  # noqa: ARG001  (one 
 def _several(response: Response) -> dict[str, list[str]]:
     headers: dict[str, list[str]] = {}
     for name, value in response.headers:
-        headers.setdefault(name.lower(), []).append(value)
+        if name.lower() not in _HOP_BY_HOP:
+            headers.setdefault(name.lower(), []).append(value)
     return headers
 
 
@@ -478,6 +493,15 @@ def _length_in_json(text: str) -> int:
 
 
 _TRACE = "_X_AMZN_TRACE_ID"
+
+
+def is_trace(text: str) -> bool:
+    """Whether it is a ``traceparent`` (W3C Trace Context, section 3.2)."""
+    parts = text.split("-")
+    return [len(part) for part in parts[:4]] == [2, 32, 16, 2] and _HEX.issuperset("".join(parts[:4]))
+
+
+_HEX = frozenset("0123456789abcdef")
 
 
 def trace_parent(header: str) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import subprocess
+import sys
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +72,17 @@ def slash() -> str:
 @api.get("/respond")
 def respond() -> Any:
     return answers.pop()
+
+
+@api.get("/forever")
+async def forever_async() -> None:
+    import asyncio
+
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        got.append("cancelled")
+        raise
 
 
 #: What the next call of /respond answers.
@@ -336,6 +350,13 @@ def test_head_and_204_and_304_have_no_body() -> None:
     assert answered(Response(b"never", status=304, headers={"etag": '"1"'}))["body"] == ""
 
 
+@pytest.mark.parametrize("front", ["http-api", "rest-api", "alb"])
+def test_fields_about_one_connection_end_here(front: str) -> None:
+    answer = answered(Response("x", headers={"Connection": "close", "Keep-Alive": "timeout=5", "x-a": "1"}), front)
+    names = {name.lower() for name in {**answer.get("headers", {}), **answer.get("multiValueHeaders", {})}}
+    assert names == {"content-type", "x-a"}
+
+
 def test_a_stream_is_joined() -> None:
     assert answered(chunk for chunk in ("one ", "two"))["body"] == b64encode(b"one two").decode()
 
@@ -414,6 +435,16 @@ def test_a_request_that_runs_out_of_time_is_504_and_the_log_says_where_it_was(
         time.sleep(0.01)
 
 
+def test_async_code_that_runs_out_of_time_is_cancelled(alarm: None) -> None:
+    entry = adapter()
+    entry.watch()
+    assert entry(function_url("GET", "/forever"), LambdaContext(0.3))["statusCode"] == 504
+    deadline = time.monotonic() + 10
+    while not got and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert got == ["cancelled"]
+
+
 def test_an_alarm_that_somebody_else_uses_is_left_alone(alarm: None) -> None:
     own = signal.getsignal(signal.SIGALRM)
     signal.signal(signal.SIGALRM, lambda *_: None)
@@ -437,6 +468,13 @@ def test_the_callers_trace_goes_on_else_that_of_x_ray(front: str, monkeypatch: p
     assert given["body"] == W3C
     taken = adapter(front)(make("GET", "/trace"), LambdaContext())
     assert taken["body"] == "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01"
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", W3C[:-3], W3C.upper(), f"{W3C[:-2]}zz"])
+def test_a_trace_of_the_caller_that_is_none_does_not_count(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", XRAY)
+    found = adapter()(function_url("GET", "/trace", [("traceparent", header)]), LambdaContext())
+    assert found["body"].startswith("00-5759e988")
 
 
 @pytest.mark.parametrize("header", ["", "Root=1-5759e988-bd862e3fe1be46a994272793", "Root=x;Parent=y", "nonsense"])
@@ -632,6 +670,17 @@ def test_messages_by_hand_come_with_an_id_and_say_what_failed() -> None:
     assert got[1][1:3] == (b"\xff", {"a": "1"})
 
 
+def test_what_lambda_itself_logs_has_no_secret_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pys_multi import resources
+
+    monkeypatch.setattr(resources, "revealed_secrets", {"canary-5f1d"})
+    with pytest.raises(Exception, match=r"no trigger '\*\*\*' is here") as error:
+        own(trigger="canary-5f1d", event={})
+    assert type(error.value).__name__ == "LookupError"
+    assert "canary" not in str(error.value)
+    assert error.value.__suppress_context__
+
+
 def test_health_says_which_function_it_is() -> None:
     health = own(health=True)
     assert (health["status"], health["function"], health["service"]) == ("ok", "worker", "shop")
@@ -651,6 +700,15 @@ def test_health_says_which_function_it_is() -> None:
 def test_an_event_that_nothing_waits_for_is_refused_in_words(event: Any, words: str) -> None:
     with pytest.raises(LookupError, match=words):
         adapter(function="worker")(event, LambdaContext())
+
+
+def test_an_import_brings_neither_aws_nor_anything_slow() -> None:
+    paths = [str(Path(__file__).parents[3] / root) for root in ("sdk", "providers")]
+    code = f"import sys; sys.path[:0] = {paths}; import pys_multi_providers.aws.runtime; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout
+    slow = {"asyncio", "base64", "boto3", "botocore", "dataclasses", "datetime", "enum", "inspect", "json", "logging"}
+    slow |= {"re", "signal", "typing", "urllib", "pys_multi_providers.aws.events", "pys_multi_providers.aws.resources"}
+    assert not slow.intersection(found.split())
 
 
 def test_log_records_of_an_answer_after_the_handler_carry_the_request(caplog: pytest.LogCaptureFixture) -> None:
