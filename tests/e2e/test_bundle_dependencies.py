@@ -67,6 +67,37 @@ def test_numpy_computes_after_slimming(root: Path, tmp_path: Path, cache: Path) 
     assert not any("/tests/" in name for name in names(artefact))
 
 
+def test_sources_and_stubs_that_something_reads_are_kept(root: Path, tmp_path: Path, cache: Path) -> None:
+    # Some distributions decorate functions with typeguard, which asks inspect for their source; some import lazily
+    # what their stubs name; OpenCV executes a file that lies beside it.
+    files = {
+        "typed/__init__.py": "import typeguard\n@typeguard.typechecked\ndef double(x: int) -> int:\n    return 2 * x\n",
+        "lazy/__init__.py": "import lazy_loader\n__getattr__, *_ = lazy_loader.attach_stub(__name__, __file__)\n",
+        "lazy/__init__.pyi": "from . import part\n",
+        "lazy/part.py": "NAME = 'part'\n",
+        "beside/__init__.py": "import os\nexec(open(os.path.join(os.path.dirname(__file__), 'config.py')).read())\n",
+        "beside/config.py": "NAME = 'config'\n",
+    }
+    wheels = [tmp_path / f"{name}-1.0-py3-none-any.whl" for name in ("typed", "lazy", "beside")]
+    for wheel in wheels:
+        name = wheel.name.partition("-")[0]
+        own = {path: text for path, text in files.items() if path.startswith(f"{name}/")}
+        make_wheel(wheel, name, own, requires="typeguard" if name == "typed" else "")
+    make_project(
+        root,
+        imports="import typed, lazy, beside\n",
+        requirements=["typeguard", "lazy_loader", *(f"{wheel.name[:-21]} @ {wheel.as_uri()}" for wheel in wheels)],
+    )
+    artefact = one(built(root, cache, host()))
+
+    code = "import typed, lazy, beside; print(typed.double(2), lazy.part.NAME, beside.NAME)"
+    assert run_inside(artefact, tmp_path / "out", code) == "4 part config\n"
+    found = names(artefact)
+    assert {"typed/__init__.py", "beside/config.py"} <= found
+    assert "lazy/part.pyc" in found  # nobody reads its source
+    assert [name for name in found if name.endswith(".pyi")] == ["lazy/__init__.pyi"]
+
+
 def test_namespace_packages_of_two_distributions(root: Path, tmp_path: Path, cache: Path) -> None:
     make_project(
         root,
@@ -347,13 +378,14 @@ def test_without_a_matching_interpreter_there_is_no_bytecode_and_it_is_said(root
     assert artefact.report.preflight == "checked: there is no Python 3.19 on this machine"
 
 
-def make_wheel(path: Path, name: str, files: dict[str, str]) -> None:
+def make_wheel(path: Path, name: str, files: dict[str, str], requires: str = "") -> None:
     import zipfile
 
     info = f"{name}-1.0.dist-info"
     files = {
         **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        + (f"Requires-Dist: {requires}\n" if requires else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from pys_multi_tools.bundle.cache import Cache
 from pys_multi_tools.errors import BundleError
@@ -58,6 +59,17 @@ class Source:
     detail: Detail = Detail.FULL
 
 
+class Compiled(NamedTuple):
+    """What became of a module. pyc: the contents of the file, empty where ``error`` says why there are none.
+
+    reads: whose source files it cannot do without: "own", "any", or empty for none.
+    """
+
+    pyc: bytes
+    error: str
+    reads: str
+
+
 def find_interpreter(minor: str, cache: Cache) -> Interpreter | None:
     """The newest patch release of a minor version on this machine, whichever Python runs the tool.
 
@@ -77,14 +89,14 @@ def find_interpreter(minor: str, cache: Cache) -> Interpreter | None:
     return best
 
 
-def compile_sources(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, bytes | str]:
-    """Path → contents of the .pyc, or the compiler's message for a source that is not of this version."""
+def compile_sources(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, Compiled]:
+    """What became of each module, by path."""
     batches = [
         batch for detail in Detail for batch in _batches([source for source in sources if source.detail is detail])
     ]
     from concurrent.futures import ThreadPoolExecutor
 
-    result: dict[str, bytes | str] = {}
+    result: dict[str, Compiled] = {}
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for part in pool.map(lambda batch: _compile(interpreter, batch), batches):
             result.update(part)
@@ -92,7 +104,10 @@ def compile_sources(interpreter: Interpreter, sources: Sequence[Source]) -> dict
 
 
 def compile_cached(interpreter: Interpreter, sources: Iterable[Source], cache: Cache) -> dict[str, bytes | str]:
-    """As :func:`compile_sources`, for files that mostly stay as they are: only the changed ones are compiled."""
+    """Path → contents of the .pyc, or the compiler's message for a source that is not of this version.
+
+    For files that mostly stay as they are: only the changed ones are compiled.
+    """
     from hashlib import sha256
 
     result: dict[str, bytes | str] = {}
@@ -105,10 +120,11 @@ def compile_cached(interpreter: Interpreter, sources: Iterable[Source], cache: C
             result[source.path] = known
         else:
             missing[key] = source
-    for path, pyc in compile_sources(interpreter, list(missing.values())).items():
-        result[path] = pyc
-        if isinstance(pyc, bytes):
-            key = next(key for key, source in missing.items() if source.path == path)
+    made = compile_sources(interpreter, list(missing.values()))
+    for key, source in missing.items():
+        pyc, error, _ = made[source.path]
+        result[source.path] = pyc or error
+        if pyc:
             cache.write_object(key, pyc)
     return result
 
@@ -131,7 +147,7 @@ def _batches(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
     yield from piles
 
 
-def _compile(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, bytes | str]:
+def _compile(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, Compiled]:
     head = json.dumps([[source.path, len(source.data)] for source in sources]).encode()
     extra, optimize = sources[0].detail.value
     options = ["-X", "utf8", "-W", "ignore", "-S", "-s", "-B", *extra]
@@ -149,10 +165,10 @@ def _compile(interpreter: Interpreter, sources: Sequence[Source]) -> dict[str, b
             detail=ended.stderr.decode(errors="replace"),
         )
     line, _, body = ended.stdout.partition(b"\n")
-    result: dict[str, bytes | str] = {}
+    result: dict[str, Compiled] = {}
     offset = 0
-    for source, (length, error) in zip(sources, json.loads(line), strict=True):
-        result[source.path] = error or body[offset : offset + length]
+    for source, (length, error, reads) in zip(sources, json.loads(line), strict=True):
+        result[source.path] = Compiled(body[offset : offset + length], error, reads)
         offset += length
     return result
 

@@ -70,11 +70,12 @@ class Installation:
         """Path in the artefact → file, of all that is needed. Raises BundleError for what must not go in."""
         result: dict[str, InstalledFile] = {}
         tests: dict[str, InstalledFile] = {}
+        stubs: dict[str, InstalledFile] = {}
         flat = self._path_files()
         for path, real, owner in self._walk():
             info = self.found[owner].info
-            asked = self.include.match_file(path)
-            if not asked and (slim.reason(path, info) or ("/" not in path and path.endswith(".pth"))):
+            asked, is_stub = self.include.match_file(path), path.endswith(".pyi")
+            if not asked and not is_stub and (slim.reason(path, info) or ("/" not in path and path.endswith(".pth"))):
                 continue
             data = real.read_bytes()
             if path == f"{info}/METADATA":
@@ -82,10 +83,14 @@ class Installation:
             self._check(path, data, owner)
             final = next((path[len(prefix) :] for prefix in flat if path.startswith(prefix)), path)
             file = InstalledFile(data if asked else elf.without_debug(data), bool(real.stat().st_mode & 0o100), owner)
-            (tests if slim.tests_folder(path) and not asked else result)[final] = file
-        # A distribution that imports from its tests keeps all of them.
-        importers = {file.owner for path, file in result.items() if path.endswith(".py") and imports_tests(file.data)}
+            aside = tests if slim.tests_folder(path) else stubs if is_stub else result
+            (result if asked else aside)[final] = file
+        # A distribution that imports from its tests keeps all of them, one that reads stubs keeps those.
+        modules = [file for path, file in result.items() if path.endswith(".py")]
+        importers = {file.owner for file in modules if imports_tests(file.data)}
+        readers = {file.owner for file in modules if slim.reads_stubs(file.data)}
         result.update({path: file for path, file in tests.items() if file.owner in importers})
+        result.update({path: file for path, file in stubs.items() if file.owner in readers})
         return result
 
     def sha256(self, one: Distribution) -> str:
@@ -98,6 +103,10 @@ class Installation:
                     if {str(tag) for tag in parse_tag("-".join(tags))} == one.tags:
                         return str(wheel.get("hashes", {}).get("sha256", ""))
         return ""
+
+    def requires(self) -> dict[str, frozenset[str]]:
+        """What each kept distribution asks for, in whichever case."""
+        return {name: read.brought({name: one.requires}, [name]) - {name} for name, one in self.kept.items()}
 
     def requirements(self) -> str:
         """The resolved set in pip's form; empty where a lock said it."""

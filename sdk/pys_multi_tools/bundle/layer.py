@@ -154,6 +154,7 @@ def _write(folder: Path, installation: Installation) -> None:
         {path: file for path, file in installation.files().items() if not path.endswith(".dist-info/RECORD")},
         interpreter=installation.interpreter,
         local=installation.local,
+        requires=installation.requires(),
         include=installation.include,
         tell=installation.tell,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -26,13 +26,16 @@ def pack_files(
     *,
     interpreter: Interpreter | None,
     local: frozenset[str],
+    requires: Mapping[str, Collection[str]],
     include: GitIgnoreSpec,
     tell: Callable[[str, str], None],
 ) -> list[Entry]:
     """The entries of files by path.
 
     A distribution's modules ship as bytecode alone where that is certain to be enough; those of a local project
-    and of ``include`` ship with their source, like the user's own.
+    and of ``include`` ship with their source, like the user's own. So do those of a distribution that reads
+    source files, its own or, through ``inspect``, those of the distributions that use it.
+    requires: what each distribution asks for, by name.
     """
     packages = frozenset(path.rpartition("/")[0] for path in files if path.endswith("/__init__.py"))
     alone = {
@@ -65,15 +68,28 @@ def pack_files(
         for path in sorted(files, key=lambda path: -len(files[path].data)):
             if path not in alone or not compiling:
                 packed(path, files[path])
-        for path, pyc in (compiling.result() if compiling else {}).items():
-            if isinstance(pyc, bytes):
+        made = compiling.result() if compiling else {}
+        read = _read({path: one.reads for path, one in made.items()}, files, requires)
+        for path, (pyc, _, _) in made.items():
+            # Not of this version of Python: whoever imports it is told by Python.
+            if path in alone and (not pyc or files[path].owner in read):
+                packed(path, files[path])
+                alone.remove(path)
+            if pyc:
                 place = path + "c" if path in alone else pyc_path(path, interpreter)
                 packed(place, InstalledFile(pyc, False, files[path].owner))
-            elif path in alone:  # not of this version of Python; whoever imports it is told by Python
-                packed(path, files[path])
         entries = [one.result() for one in packing]
     archive.check_paths(entries)
     return entries
+
+
+def _read(
+    reads: Mapping[str, str], files: Mapping[str, InstalledFile], requires: Mapping[str, Collection[str]]
+) -> set[str]:
+    """Names of the distributions whose sources something reads. reads: by path, as the compiler found it."""
+    own = {files[path].owner for path, whose in reads.items() if whose}
+    readers = {files[path].owner for path, whose in reads.items() if whose == "any"}
+    return own | {name for name, asked in requires.items() if not readers.isdisjoint(asked)}
 
 
 def records(entries: Iterable[Entry], infos: Mapping[str, str]) -> list[Entry]:

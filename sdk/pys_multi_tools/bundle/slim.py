@@ -16,6 +16,7 @@ _FILES = (
 )
 # Of *.dist-info what importlib.metadata reads, and the licences, which must go with a copy.
 _METADATA = ("METADATA", "RECORD", "entry_points.txt", "top_level.txt")
+_READS_STUBS = re.compile(rb"""\battach_stub\b|["'][^"'\n]*\.pyi["']""")
 _LICENCE = re.compile(r"(^|/)(licen[cs]es?(/|\.|$)|copying|notice)", re.IGNORECASE)
 
 
@@ -41,6 +42,11 @@ def tests_folder(path: str) -> str:
         if part in ("tests", "test"):
             return "/".join(parts[: index + 1])
     return ""
+
+
+def reads_stubs(source: bytes) -> bool:
+    """Whether a module reads stubs at run time, to import lazily what they name or to tell types."""
+    return bool(_READS_STUBS.search(source))
 
 
 def short_metadata(data: bytes) -> bytes:

@@ -76,8 +76,7 @@ def test_bytecode_is_unchecked_and_of_its_detail() -> None:
     source = b'"""Words."""\ndef f():\n    assert False, "no"\n    return 1 + x\n'
     found = {}
     for detail in Detail:
-        pyc = compile_sources(HERE, [Source("shop/m.py", source, detail)])["shop/m.py"]
-        assert isinstance(pyc, bytes)
+        pyc, _, _ = compile_sources(HERE, [Source("shop/m.py", source, detail)])["shop/m.py"]
         assert pyc[4:8] == b"\x01\0\0\0"  # PEP 552: hash-based, and not checked
         code = marshal.loads(pyc[16:])
         assert code.co_filename == "shop/m.py"
@@ -94,9 +93,43 @@ def test_code_of_another_language_is_an_answer_not_an_end() -> None:
     found = compile_sources(
         HERE, [Source("old.py", b"x = 1\nprint 'x'\n"), Source("new.py", b"x = 1\n"), Source("n.py", b"\0")]
     )
-    assert str(found["old.py"]).startswith("line 2: ")
-    assert isinstance(found["new.py"], bytes)
-    assert isinstance(found["n.py"], str)
+    assert found["old.py"].error.startswith("line 2: ")
+    assert not found["new.py"].error
+    assert not found["n.py"].pyc
+
+
+@pytest.mark.parametrize(
+    ("whose", "source"),
+    [
+        ("any", "def check(f):\n    return ast.parse(inspect.getsource(f))\n"),
+        ("any", "try:\n    x = getsourcelines(f)\nexcept TypeError:\n    pass\n"),
+        ("any", "try:\n    pass\nexcept OSError:\n    x = inspect.findsource(f)\n"),
+        ("", "try:\n    x = inspect.getsource(f)\nexcept (TypeError, OSError):\n    x = ''\n"),
+        ("", "with suppress(OSError):\n    if f:\n        x = inspect.getsource(f)\n"),
+        ("any", "try:\n    def later(f):\n        return inspect.getsource(f)\nexcept OSError:\n    pass\n"),
+        ("own", "HERE = dirname(__file__)\nexec(open(join(HERE, 'config.py')).read())\n"),
+        ("own", "names = [n for n in os.listdir(dirname(__file__)) if re.match(r'(.+)\\.py$', n)]\n"),
+        ("own", "text = Path(__file__).read_text()\n"),
+        ("own", "def source(cls):\n    return Path(inspect.getfile(cls)).read_text()\n"),
+        ("", "data = open(join(dirname(__file__), 'data.json')).read()\n"),
+        ("", '"""Reads nothing, though this says x.py."""\nopen(join(dirname(__file__), "data.json"))\n'),
+        ("", "def f(path):\n    return open(path + '.py')\n"),
+    ],
+)
+def test_who_reads_source_files(whose: str, source: str) -> None:
+    assert compile_sources(HERE, [Source("m.py", source.encode())])["m.py"].reads == whose
+
+
+@pytest.mark.parametrize(
+    ("source", "reads"),
+    [
+        (b"__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)\n", True),
+        (b"for file in folder.glob('*.pyi'):\n    pass\n", True),
+        (b"# see the .pyi beside it\nx = 'a.pyi.b'\n", False),
+    ],
+)
+def test_who_reads_stubs(source: bytes, reads: bool) -> None:
+    assert slim.reads_stubs(source) is reads
 
 
 def test_inputs_by_precedence(tmp_path: Path) -> None:
