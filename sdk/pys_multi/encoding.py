@@ -60,7 +60,8 @@ def parse_json(body: bytes | str) -> Any:
 
 def _refuse(error: Exception) -> NoReturn:
     if hasattr(error, "lineno"):  # a JSONDecodeError
-        why = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno}, column {error.colno}"  # type: ignore[attr-defined]
+        what = error.msg.removesuffix(" at")  # type: ignore[attr-defined]
+        why = f"{what[:1].lower()}{what[1:]} at line {error.lineno}, column {error.colno}"  # type: ignore[attr-defined]
     elif isinstance(error, UnicodeDecodeError):
         why = f"byte {error.start} is not UTF-8"
     elif isinstance(error, RecursionError):

@@ -128,7 +128,7 @@ def base64_bytes(value: str) -> bytes:
 def iso_datetime(kind: Any) -> Decode:
     def decode(value: str) -> Any:
         # fromisoformat also takes a date alone, week dates and forms without separators (RFC 3339 has none).
-        if len(value) >= 16 and value[4] == "-" and value[10] in "Tt ":
+        if len(value) >= 16 and value[4] == value[7] == "-" and value[10] in "Tt " and value[13] == ":":
             try:
                 return kind.fromisoformat(value)
             except ValueError:
@@ -140,7 +140,7 @@ def iso_datetime(kind: Any) -> Decode:
 
 def iso_date(kind: Any) -> Decode:
     def decode(value: str) -> Any:
-        if len(value) == 10 and value[4] == "-":
+        if len(value) == 10 and value[4] == value[7] == "-":
             try:
                 return kind.fromisoformat(value)
             except ValueError:

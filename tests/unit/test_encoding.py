@@ -117,6 +117,7 @@ def test_the_last_of_a_repeated_key_counts() -> None:
     [
         (b"", "expecting value at line 1, column 1"),
         (b"{", "line 1, column 2"),
+        (b'"a\0"', "invalid control character at line 1, column 3"),
         (b'{"a": 1} x', "extra data at line 1, column 10"),
         (b'{\n "a" 1}', "line 2, column 6"),
         (b"NaN", "NaN is not JSON"),
