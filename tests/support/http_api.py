@@ -3,6 +3,7 @@
 Written from the developer guide ("Create AWS Lambda proxy integrations for HTTP APIs", "Create routes for HTTP APIs",
 "Quotas for HTTP APIs"; 2026-11). Where the guide is silent: paths come decoded, and only text, JSON, XML and
 JavaScript in UTF-8 come as text, as recorded events show. What a function answers is checked strictly.
+Left out: that an encoded "?" is reported to end the path, and authorizers other than AWS's own signatures.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ENCODING = "pys-multi-encoding"
 #: They carry ten attributes with simple names and values; what does not fit goes, as a JSON object, into this one.
 ATTRIBUTES = "pys-multi-attributes"
+#: A group that SQS does not take is in here, as JSON text; its id is then a hash of it.
+GROUP = "pys-multi-group"
 
 
 def source_of(event: Any) -> str:
@@ -99,11 +101,14 @@ def _message(text: str, attributes: dict[str, str], **fields: Any) -> Message:
         from binascii import a2b_base64
 
         body = a2b_base64(text)
-    packed = attributes.pop(ATTRIBUTES, "")
-    if packed:
+    packed, group = attributes.pop(ATTRIBUTES, ""), attributes.pop(GROUP, "")
+    if packed or group:
         from json import loads
 
-        attributes.update(loads(packed))
+        if packed:
+            attributes.update(loads(packed))
+        if group:
+            fields["group"] = loads(group)
     return Message(body, attributes=attributes, **fields)
 
 

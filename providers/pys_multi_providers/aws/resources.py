@@ -14,7 +14,7 @@ from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
 from pys_multi.resources import ObjectInfo, Table
 from pys_multi_providers.aws.calls import Clients, Refused, call
-from pys_multi_providers.aws.events import ATTRIBUTES, ENCODING
+from pys_multi_providers.aws.events import ATTRIBUTES, ENCODING, GROUP
 from pys_multi_providers.aws.tables import TableVerbs
 
 TYPE_CHECKING = False
@@ -231,13 +231,20 @@ class AwsBackend(TableVerbs):
 
 def _entry(number: int, message: Outgoing, url: str) -> Json:
     body, attributes = _carried(message)
+    group = message.group
+    if group and not _is_group(group):
+        from hashlib import sha256
+        from json import dumps
+
+        attributes[GROUP] = _text(dumps(group))
+        group = sha256(group.encode()).hexdigest()
     entry: Json = {"Id": str(number), "MessageBody": body}
     if attributes:
         entry["MessageAttributes"] = attributes
     if url.endswith(".fifo"):
         if message.delay:
             raise ValueError("SQS delays no single message of an ordered queue: send it later, or without a delay")
-        entry["MessageGroupId"] = message.group
+        entry["MessageGroupId"] = group
         # Every message is one of its own; sent again after a lost answer, it is still the same.
         entry["MessageDeduplicationId"] = uuid4().hex
     elif message.delay:
@@ -260,13 +267,24 @@ def _carried(message: Outgoing) -> tuple[str, Json]:
         body = b2a_base64(message.body, newline=not message.body).decode()
         native[ENCODING] = "base64"
     plain = message.attributes
-    if len(plain) < _MAX_ATTRIBUTES - 1 and all(_is_name(name) and _is_carried(plain[name]) for name in plain):
+    # Two are pys-multi's own: the encoding and the group.
+    if len(plain) <= _MAX_ATTRIBUTES - 2 and all(_is_name(name) and _is_carried(plain[name]) for name in plain):
         native |= plain
     elif plain:
         from json import dumps
 
         native[ATTRIBUTES] = dumps(dict(plain))
-    return body, {name: {"DataType": "String", "StringValue": value} for name, value in native.items()}
+    return body, {name: _text(value) for name, value in native.items()}
+
+
+def _text(value: str) -> Json:
+    """The value of an attribute."""
+    return {"DataType": "String", "StringValue": value}
+
+
+def _is_group(text: str) -> bool:
+    """Whether SQS takes the group ("SendMessage", MessageGroupId: letters, digits and punctuation of ASCII)."""
+    return len(text) <= 128 and all("!" <= character <= "~" for character in text)
 
 
 def _is_carried(text: str) -> bool:

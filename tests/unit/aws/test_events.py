@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,14 +23,23 @@ def through_sqs(entry: Any) -> Any:
     return {
         "messageId": "id",
         "body": entry["MessageBody"],
-        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1000"},
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": "1000",
+            "MessageGroupId": entry.get("MessageGroupId", ""),
+        },
         "messageAttributes": {name: {"stringValue": value["StringValue"]} for name, value in attributes.items()},
     }
 
 
-@given(body=st.binary(max_size=40) | TEXT.map(str.encode), attributes=st.dictionaries(TEXT, TEXT, max_size=12))
-def test_every_message_survives(body: bytes, attributes: dict[str, str]) -> None:
-    entry = _entry(0, Outgoing(body, attributes), "https://sqs/queue")
+@given(
+    body=st.binary(max_size=40) | TEXT.map(str.encode),
+    attributes=st.dictionaries(TEXT, TEXT, max_size=12),
+    group=TEXT.filter(bool) | st.just("x" * 200),
+)
+def test_every_message_survives(body: bytes, attributes: dict[str, str], group: str) -> None:
+    entry = _entry(0, Outgoing(body, attributes, 0, group), "https://sqs/queue.fifo")
+    assert re.fullmatch(r"[!-~]{1,128}", entry["MessageGroupId"])
     # What SQS takes: text that is not empty, without controls, and ten attributes with simple names and values.
     carried = entry.get("MessageAttributes", {})
     assert len(carried) <= 10
@@ -37,7 +47,7 @@ def test_every_message_survives(body: bytes, attributes: dict[str, str]) -> None
         assert text
         assert not [c for c in text if (c < " " and c not in "\t\n\r") or c in "\ufffe\uffff"]
     [message] = messages_of_sqs([through_sqs(entry)])
-    assert (message.body, message.attributes) == (body, attributes)
+    assert (message.body, message.attributes, message.group) == (body, attributes, group)
 
 
 def test_simple_messages_are_carried_as_they_are_for_others_to_read() -> None:
