@@ -264,7 +264,7 @@ def ours(folder: Path, groups: int) -> None:
     package = folder / "pys_multi_providers"
     (package / "aws").mkdir(parents=True)
     shutil.copy(ROOT / "providers/pys_multi_providers/__init__.py", package)
-    for module in ("__init__", "runtime", "events", "resources", "tables", "calls"):
+    for module in ("__init__", "runtime", "fronts", "events", "resources", "tables", "calls"):
         shutil.copy(ROOT / f"providers/pys_multi_providers/aws/{module}.py", package / "aws")
     (folder / "bench_service.py").write_text(OURS.replace("GROUPS", str(groups)))
     (folder / "app.py").write_text(OURS_ENTRY)

@@ -1,11 +1,8 @@
-"""Lambda event ↔ neutral messages; ships with the user's code, standard library only.
+"""What Lambda calls: events in, the same values to the user's code as everywhere, answers out.
 
-Which HTTP front calls the function is known when the bundle is built (``pys_multi_aws.json``), and which
-queue, bucket or schedule means which trigger is in the function's environment, written by the template.
-Formats: developer guides of API Gateway ("Create AWS Lambda proxy integrations for HTTP APIs", "Lambda proxy
-integrations" of REST APIs), Lambda ("Invoking Lambda function URLs", "Using Lambda with Amazon SQS / SNS / S3") and
-Elastic Load Balancing ("Lambda functions as targets"), as of 2026-11. What they leave open was taken from events
-that people recorded: an HTTP API decodes the path and puts a named stage in front of it, also on a custom domain.
+Ships with the user's code, standard library only. HTTP is in ``fronts.py``, everything else in ``events.py``. Which
+HTTP front calls the function is known when the bundle is built (``pys_multi_aws.json``), and which queue, bucket or
+schedule means which trigger is in the function's environment, written by the template.
 """
 
 from __future__ import annotations
@@ -17,16 +14,16 @@ from os import environ
 from time import time
 
 from pys_multi.encoding import parse_json
-from pys_multi.http import Request, Response
 from pys_multi.messages import Context
-from pys_multi.runtime import load, whole_body
+from pys_multi.runtime import load
+from pys_multi_providers.aws.fronts import FRONTS, MAX_PAYLOAD, known_to_aws, respond_v2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from pys_multi.app import App
+    from pys_multi.http import Request, Response
     from pys_multi.messages import Message
     from pys_multi.resources import Backend
     from pys_multi.runtime import Runtime
@@ -40,17 +37,6 @@ FRONT_FILE = "pys_multi_aws.json"
 QUEUES, BUCKETS = "PYS_MULTI_QUEUES", "PYS_MULTI_BUCKETS"
 #: Under this key stand events that pys-multi itself makes: schedules, `invoke`, and the question for health.
 ENVELOPE = "pys_multi"
-#: Lambda refuses payloads above 6 MB ("Lambda quotas", synchronous invocation), counted as the JSON that is sent.
-_MAX_PAYLOAD = 6 * 1024 * 1024
-#: Of that, for what stands beside the body: API Gateway takes at most 10,240 bytes of header fields.
-_BESIDE_BODY = 16 * 1024
-
-_TEXT = ("text/", "application/json", "application/javascript", "application/xml", "application/x-www-form-urlencoded")
-_OCTETS = "application/octet-stream"
-#: Fields about one connection (RFC 9110, section 7.6.1): between the front and Lambda there is none of the caller's.
-_HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
-)
 
 
 class TimeIsUp(BaseException):
@@ -60,15 +46,15 @@ class TimeIsUp(BaseException):
 class Adapter:
     """One function's entry: what Lambda calls with every event.
 
-    front: a key of `_FRONTS`. base_path: of the mapping of a custom domain.
+    front: a key of `FRONTS`. base_path: of the mapping of a custom domain.
     """
 
     __slots__ = ("_armed", "_base_path", "_buckets", "_is_v2", "_queues", "_request", "_respond", "_runtime", "_until")
 
     def __init__(self, runtime: Runtime, front: str, base_path: str = "") -> None:
         self._runtime = runtime
-        self._request, self._respond = _FRONTS[front]
-        self._is_v2 = self._respond is _respond_v2
+        self._request, self._respond = FRONTS[front]
+        self._is_v2 = self._respond is respond_v2
         self._base_path = base_path
         self._queues: dict[str, str] = parse_json(environ.get(QUEUES, "{}"))
         self._buckets: dict[str, str] = parse_json(environ.get(BUCKETS, "{}"))
@@ -247,250 +233,7 @@ class Adapter:
         return {"failures": {}}
 
 
-# ---- HTTP in
-
-
-def _request_v2(event: Json, base_path: str) -> Request:
-    """HTTP API, payload format 2.0: the path comes decoded, and behind the stage unless that is $default."""
-    about = event["requestContext"]
-    path, root, stage = event["rawPath"], "", about["stage"]
-    if stage != "$default" and f"{path}/".startswith(f"/{stage}/"):
-        root = f"/{stage}"
-        path = path[len(root) :]
-    if base_path and ".execute-api." not in about["domainName"]:
-        root = base_path  # which the caller wrote, and the event does not tell
-    return _from_v2(event, about["http"], path, root)
-
-
-def _request_url(event: Json, base_path: str) -> Request:
-    """Function URL: format 2.0 as well, but the path comes as the caller encoded it."""
-    path = event["rawPath"]
-    return _from_v2(event, event["requestContext"]["http"], _unquote(path) if "%" in path else path, base_path)
-
-
-def _from_v2(event: Json, http: Json, path: str, root: str) -> Request:
-    headers = event["headers"]
-    cookies = event.get("cookies")
-    if cookies:
-        headers["cookie"] = "; ".join(cookies)
-    request = Request(
-        http["method"],
-        path or "/",
-        query_string=event["rawQueryString"],
-        headers=headers,
-        body=_body(event),
-        client=http["sourceIp"],
-        scheme="https",
-        root_path=root,
-    )
-    signer = event["requestContext"].get("authorizer")
-    if signer:
-        request.principal = _caller(signer.get("iam"))
-    return request
-
-
-def _request_rest(event: Json, base_path: str) -> Request:
-    """REST API (format 1.0): the path comes encoded; without the stage, which the path in the context has, but with
-    the base path of a custom domain."""
-    about = event["requestContext"]
-    path: str = event["path"]
-    whole: str = about.get("path") or path
-    root = whole[: -len(path)] if whole != path and whole.endswith(path) else ""
-    if not root and base_path and f"{path}/".startswith(f"{base_path}/"):
-        root, path = base_path, path[len(base_path) :]
-    identity = about.get("identity") or {}
-    request = Request(
-        event["httpMethod"],
-        (_unquote(path) if "%" in path else path) or "/",
-        query_string=_query_string(event, encoded=False),
-        headers=_pairs(event),
-        body=_body(event),
-        client=identity.get("sourceIp") or "",
-        scheme="https",
-        root_path=root,
-    )
-    request.principal = _caller(identity)
-    return request
-
-
-def _request_alb(event: Json, base_path: str) -> Request:
-    """Load balancer: path and query come as the caller encoded them; it adds the addresses as headers."""
-    headers = _pairs(event)
-    # The load balancer appends to what the caller sent, so only the last one of each is true.
-    forwarded = {name.lower(): value for name, value in headers}
-    path = event["path"]
-    return Request(
-        event["httpMethod"],
-        (_unquote(path) if "%" in path else path) or "/",
-        query_string=_query_string(event, encoded=True),
-        headers=headers,
-        body=_body(event),
-        client=forwarded.get("x-forwarded-for", "").rpartition(",")[2].strip(),
-        scheme=forwarded.get("x-forwarded-proto", "http"),
-        root_path=base_path,
-    )
-
-
-def _caller(identity: Json | None) -> Json | None:
-    """Who signed the request, once AWS has found that they may call: its account, ARN and id; None for nobody."""
-    if not identity or not identity.get("userArn"):
-        return None
-    return {"account": identity.get("accountId"), "arn": identity["userArn"], "id": identity.get("userId")}
-
-
-def known_to_aws(request: Request) -> object:
-    """The authenticator of private routes: API Gateway and function URLs say who signed a request that they let pass.
-
-    They match paths before they are decoded and know no converters, so the function looks itself whether a request
-    for a private route came through a route that lets only known callers pass.
-    """
-    if request.principal is None:
-        from pys_multi.errors import HTTPError
-
-        raise HTTPError(403, "this route is private: sign the request as somebody whom AWS lets call it")
-    return request.principal
-
-
-def _body(event: Json) -> bytes | str:
-    body = event.get("body")
-    if not body:
-        return ""
-    if event.get("isBase64Encoded"):
-        from binascii import a2b_base64
-
-        return a2b_base64(body)
-    return body  # type: ignore[no-any-return]
-
-
-def _pairs(event: Json) -> list[tuple[str, str]]:
-    several = event.get("multiValueHeaders")
-    if several:
-        return [(name, value) for name, values in several.items() for value in values]
-    return list((event.get("headers") or {}).items())
-
-
-def _query_string(event: Json, *, encoded: bool) -> str:
-    several = event.get("multiValueQueryStringParameters")
-    single = event.get("queryStringParameters") or {}
-    pairs = [(k, v) for k, values in several.items() for v in values] if several else list(single.items())
-    if encoded:
-        return "&".join(f"{key}={value}" for key, value in pairs)
-    from urllib.parse import urlencode
-
-    return urlencode(pairs)
-
-
-def _unquote(path: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(path)
-
-
-# ---- HTTP out
-
-
-def _respond_v2(response: Response, event: Json) -> Json:  # noqa: ARG001  (one signature for all)
-    body, is_base64 = _payload(response)
-    headers: dict[str, str] = {}
-    cookies: list[str] = []
-    for name, value in response.headers:
-        name = name.lower()
-        if name == "set-cookie":
-            cookies.append(value)
-        elif name in headers:
-            headers[name] += ", " + value
-        elif name not in _HOP_BY_HOP:
-            headers[name] = value
-    answer = {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": is_base64}
-    if cookies:
-        answer["cookies"] = cookies
-    return answer
-
-
-def _respond_v1(response: Response, event: Json) -> Json:  # noqa: ARG001  (one signature for all)
-    body, is_base64 = _payload(response)
-    return {
-        "statusCode": response.status,
-        "multiValueHeaders": _several(response),
-        "body": body,
-        "isBase64Encoded": is_base64,
-    }
-
-
-def _several(response: Response) -> dict[str, list[str]]:
-    headers: dict[str, list[str]] = {}
-    for name, value in response.headers:
-        if name.lower() not in _HOP_BY_HOP:
-            headers.setdefault(name.lower(), []).append(value)
-    return headers
-
-
-def _respond_alb(response: Response, event: Json) -> Json:
-    from http.client import responses
-
-    body, is_base64 = _payload(response)
-    answer = {
-        "statusCode": response.status,
-        "statusDescription": f"{response.status} {responses.get(response.status, 'Status')}",
-        "body": body,
-        "isBase64Encoded": is_base64,
-    }
-    several = _several(response)
-    # What the target group sends is what it reads.
-    if "multiValueHeaders" in event:
-        return {**answer, "multiValueHeaders": several}
-    cookies = several.pop("set-cookie", [])
-    headers = {name: ", ".join(values) for name, values in several.items()}
-    # One field for a name, and names without regard to case: so every cookie gets another spelling of the name.
-    headers.update(zip(_spellings("set-cookie"), cookies, strict=False))
-    return {**answer, "headers": headers}
-
-
-def _spellings(name: str) -> list[str]:
-    """A name in 256 ways of upper and lower case."""
-    return ["".join(c.upper() if n >> i & 1 else c for i, c in enumerate(name)) for n in range(256)]
-
-
-def _payload(response: Response) -> tuple[str, bool]:
-    """The body as Lambda carries it: text as it is, anything else in base64. Raises ValueError for too large a body,
-    and what a streamed body raises."""
-    body = response.body
-    if type(body) is not bytes:
-        body = whole_body(response)
-    if not body:
-        return "", False
-    kind = _OCTETS
-    encoded = False
-    for name, value in response.headers:
-        if name == "content-type" or name.lower() == "content-type":
-            kind = value
-        elif name.lower() == "content-encoding":
-            encoded = True
-    size = len(body)
-    if not encoded and (kind.startswith(_TEXT) or "+json" in kind or "+xml" in kind or "charset=utf-8" in kind.lower()):
-        try:
-            text = body.decode()
-            # The escapes of JSON can make six characters of one; mostly base64 is the longer form.
-            if size < _MAX_PAYLOAD // 6 or _length_in_json(text) <= _MAX_PAYLOAD - _BESIDE_BODY:
-                return text, False
-        except UnicodeDecodeError:
-            pass
-    if size * 4 // 3 > _MAX_PAYLOAD - _BESIDE_BODY:
-        raise ValueError(
-            f"the response has {size:,} bytes, and Lambda carries 6 MB, of which base64 and JSON take their part; "
-            "put large content into a bucket and redirect to its presigned URL"
-        )
-    from binascii import b2a_base64
-
-    return b2a_base64(body, newline=False).decode(), True
-
-
-def _length_in_json(text: str) -> int:
-    from _json import encode_basestring_ascii
-
-    # Python 3.11's runtime escapes all that is not ASCII, later ones only what they must.
-    return len(encode_basestring_ascii(text))
-
+# ---- traces
 
 _TRACE = "_X_AMZN_TRACE_ID"
 
@@ -515,14 +258,6 @@ def trace_parent(header: str) -> str:
     return f"00-{root[1]}{root[2]}-{fields['Parent']}-{'01' if fields.get('Sampled') == '1' else '00'}"
 
 
-_FRONTS: dict[str, tuple[Callable[[Json, str], Request], Callable[[Response, Json], Json]]] = {
-    "http-api": (_request_v2, _respond_v2),
-    "function-url": (_request_url, _respond_v2),
-    "rest-api": (_request_rest, _respond_v1),
-    "alb": (_request_alb, _respond_alb),
-}
-
-
 # ---- start
 
 
@@ -539,7 +274,7 @@ def start(directory: str) -> Adapter:
         front = parse_json(file.read())
     if "logging" in sys.modules:
         _take_logs_over()
-    runtime = load(directory, connect=connect, max_body=_MAX_PAYLOAD, private=known_to_aws)
+    runtime = load(directory, connect=connect, max_body=MAX_PAYLOAD, private=known_to_aws)
     runtime.start()
     adapter = Adapter(runtime, front["http"], front.get("base_path", ""))
     adapter.watch()

@@ -9,7 +9,8 @@ import pytest
 
 from pys_multi import App, Request
 from pys_multi.runtime import Runtime
-from pys_multi_providers.aws.runtime import Adapter, known_to_aws
+from pys_multi_providers.aws.fronts import known_to_aws
+from pys_multi_providers.aws.runtime import Adapter
 
 SIGNER = {"accountId": "123456789012", "userArn": "arn:aws:iam::123456789012:user/ann", "userId": "AIDA"}
 KNOWN = {"account": "123456789012", "arn": SIGNER["userArn"], "id": "AIDA"}
