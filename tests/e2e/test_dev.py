@@ -134,6 +134,14 @@ def test_serves_sync_and_async_routes_and_logs_requests(dev: Running) -> None:
     dev.said(r"200 GET /greeting  [\d.]+ ms  api")
 
 
+def test_an_error_in_a_handler_is_shown_with_its_traceback_to_be_read(dev: Running) -> None:
+    dev.edit('return "hello"', 'raise ValueError("two\\n" "lines \\x1b[31m")')
+    until(lambda: dev.client.get("/greeting").status_code == 500, "the error")
+    dev.said(r"ERROR   api  GET /greeting failed  trigger=api:GET /greeting  [0-9a-f]{32}\n    Traceback \(most recent")
+    dev.said(r"\n    ValueError: two\n    lines \\x1b\[31m\n")
+    assert sum("Ctrl-C ends" in line for line in dev.lines) == 1
+
+
 def test_queues_are_consumed(dev: Running) -> None:
     assert dev.client.post("/orders", json={"sku": "a1", "n": 2}).status_code == 201
     until(lambda: dev.client.get("/stock/a1").status_code == 200, "the order in stock")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from pys_multi_tools.cli import options
-from pys_multi_tools.cli.output import say, shown
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -20,10 +20,9 @@ def dev(
     port: Annotated[int, typer.Option("--port", "-p", help="Port; 0 takes a free one.", min=0, max=65535)] = 8000,
 ) -> None:
     """Run the service in the foreground with every trigger live; reload on edit."""
-    from pys_multi_tools.dev import Dev, run
+    from pys_multi_tools.cli.records import text_of
+    from pys_multi_tools.dev import run
     from pys_multi_tools.project import Project
 
-    def on_start(dev: Dev) -> None:
-        say(f"{dev.url}  (state in {shown(dev.state)}; Ctrl-C ends it)")
-
-    run(Project.load(options.root_of(folder), stage), host=host, port=port, on_start=on_start)
+    project = Project.load(options.root_of(folder), stage)
+    run(project, host=host, port=port, log=lambda record: text_of(record, sys.stdout))

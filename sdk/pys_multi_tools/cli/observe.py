@@ -16,7 +16,6 @@ import typer
 
 from pys_multi_tools.cli import options
 from pys_multi_tools.cli.output import (
-    clock,
     duration,
     milliseconds,
     paint,
@@ -26,6 +25,7 @@ from pys_multi_tools.cli.output import (
     print_table,
     say,
 )
+from pys_multi_tools.cli.records import text_of
 from pys_multi_tools.errors import ToolError
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ Since = Annotated[
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# Fields that say the same in nearly every record; --json has them.
-_SAME_IN_ALL = ("logger", "service", "stage", "build_id")
-_LEVELS = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow", "DEBUG": "dim"}
 
 
 @app.command()
@@ -86,7 +83,7 @@ def logs(
         if as_json:
             print_json_line(plain(record))
         else:
-            _print_record(record)
+            print(text_of(record, sys.stdout), flush=True)
 
 
 @app.command()
@@ -234,14 +231,6 @@ def _print_queues(queues: tuple[QueueStatus, ...]) -> None:
         print()
         rows = [(q.name, q.waiting, q.in_flight, q.dead, duration(q.oldest_age)) for q in queues]
         print_table(("queue", "waiting", "in flight", "dead", "oldest"), rows)
-
-
-def _print_record(record: LogRecord) -> None:
-    name = record.level.upper()
-    level = paint(f"{name:<8}", _LEVELS.get(name, "bold"), sys.stdout)
-    fields = "".join(f"  {key}={value}" for key, value in record.fields.items() if key not in _SAME_IN_ALL)
-    extra = paint(f"{fields}  {record.request_id}".rstrip(), "dim", sys.stdout)
-    print(f"{clock(record.time)}  {level}{record.function}  {record.message}{extra}", flush=True)
 
 
 def _print_metrics(name: str, metrics: Metrics) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pys_multi_tools.dev.worker import serve
 
 if TYPE_CHECKING:
+    from pys_multi_tools.deployment import LogRecord
     from pys_multi_tools.project import Project
     from pys_multi_tools.provider import Embedded
 
@@ -36,8 +37,9 @@ class Nursery:
         listener: socket.socket,
         state: Path,
         say: Callable[[str], None],
+        log: Callable[[LogRecord], str] | None,
     ) -> None:
-        self._work = (project, app, provider, listener, state, say)
+        self._work = (project, app, provider, listener, state, say, log)
         self._pid = 0
         self._commands = -1
 

@@ -17,6 +17,7 @@ from pys_multi_tools.dev.nursery import Nursery
 from pys_multi_tools.errors import ProviderError, ToolError
 
 if TYPE_CHECKING:
+    from pys_multi_tools.deployment import LogRecord
     from pys_multi_tools.project import Project
 
 #: The provider that can run a service inside the dev process.
@@ -46,13 +47,15 @@ def run(
     host: str = "127.0.0.1",
     port: int = 8000,
     say: Callable[[str], None] = _say,
+    log: Callable[[LogRecord], str] | None = None,
     on_start: Callable[[Dev], None] = lambda _: None,
 ) -> None:
     """Serves the project until interrupted.
 
     app: "module:attribute"; the one of the settings, or the only one there is, when None. port: 0 takes a free
-    one. say: given each line for the person, from any of the processes. Raises ToolError where it cannot start;
-    a module that does not import is no such case: its traceback is shown and served until it is mended.
+    one. say: given each line for the person, from any of the processes. log: makes the line of a log record, which
+    goes to stdout; None leaves it the JSON that is written where the service is deployed. Raises ToolError where it
+    cannot start; a module that does not import is no such case: its traceback is shown and served until it is mended.
     """
     local = providers.load(PROVIDER)
     if not isinstance(local, providers.Embedded):
@@ -62,7 +65,7 @@ def run(
     state.mkdir(parents=True, exist_ok=True)
     (state.parent / ".gitignore").write_text("*\n")
     name = f"[{host}]" if ":" in host else host
-    nursery = Nursery(project, app, local, listener, state, say)
+    nursery = Nursery(project, app, local, listener, state, say, log)
     nursery.start()
     try:
         dev = Dev(url=f"http://{name}:{listener.getsockname()[1]}", state=state)

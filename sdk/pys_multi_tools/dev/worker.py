@@ -14,6 +14,7 @@ from pys_multi_tools import discover
 from pys_multi_tools.errors import ToolError
 
 if TYPE_CHECKING:
+    from pys_multi_tools.deployment import LogRecord
     from pys_multi_tools.project import Project
     from pys_multi_tools.provider import Embedded
 
@@ -27,6 +28,7 @@ def serve(
     listener: socket.socket,
     state: Path,
     say: Callable[[str], None],
+    log: Callable[[LogRecord], str] | None = None,
 ) -> None:
     """Imports the App and serves it on the listener until SIGTERM; serves the error where it does not start."""
     started = time.perf_counter()
@@ -44,6 +46,8 @@ def serve(
             found = reference or project.settings.app or discover.find_app(project.root)
             app = discover.import_app(found, project.root)
             os.environ.update({k: v for f in app.functions.values() for k, v in f.environment.items()})
+            if log is not None:
+                _log_as(log)
             provider.serve(app, project, listener, state=state, on_call=called, on_ready=ready)
     except ToolError as error:
         _serve_error(str(error), listener, say)
@@ -51,6 +55,26 @@ def serve(
         import traceback
 
         _serve_error(traceback.format_exc(), listener, say)
+
+
+def _log_as(text_of: Callable[[LogRecord], str]) -> None:
+    """Has the records that would be JSON written as text. Where the service set logging up itself, that stays."""
+    import json
+    import logging
+
+    from pys_multi import logs
+    from pys_multi_tools.deployment import LogRecord
+
+    class Formatter(logs.JsonFormatter):
+        def format(self, record: logging.LogRecord) -> str:
+            fields = json.loads(super().format(record))  # with its context, and without the values of secrets
+            known = {name: str(fields.pop(name, "")) for name in ("level", "function", "message", "request_id")}
+            return text_of(LogRecord(time=fields.pop("time"), fields=fields, **known))
+
+    logs.configure()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logs.StdoutHandler):
+            handler.setFormatter(Formatter())
 
 
 def environment_of(project: Project) -> Mapping[str, str]:
