@@ -278,6 +278,20 @@ def check_status(status: int) -> None:
         raise ValueError(f"{status!r} is not the status of a response: that is a number from 200 to 599")
 
 
+def checked(response: Response) -> Response:
+    """The response, whose fields can be set past the checks of its methods. Raises TypeError and ValueError."""
+    check_status(response.status)
+    for name, value in response.headers:
+        check_header(name, value)
+    body = response.body
+    if type(body) is not bytes:
+        if isinstance(body, str | bytes | bytearray | memoryview):
+            response.body = body.encode() if isinstance(body, str) else bytes(body)
+        elif not (hasattr(body, "__iter__") or hasattr(body, "__aiter__")):
+            raise TypeError(f"the body of a response is bytes or an iterable of them, not {type(body).__name__}")
+    return response
+
+
 class Response:
     """An HTTP response.
 

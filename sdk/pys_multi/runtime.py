@@ -14,7 +14,7 @@ from os import environ, urandom
 from pys_multi.app import Mount
 from pys_multi.encoding import parse_json, to_json_bytes
 from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
-from pys_multi.http import MAX_BODY_BYTES, Request, Response
+from pys_multi.http import MAX_BODY_BYTES, Request, Response, checked
 from pys_multi.messages import Context, _current
 from pys_multi.routing import RouteTable, Template
 
@@ -493,7 +493,7 @@ def to_response(value: Any, status: int | None) -> Response:
         response.status = status or 200
         return response
     if isinstance(value, Response):
-        return value
+        return checked(value)
     if value is None:
         return Response(status=status or 204)
     if isinstance(value, str):

@@ -121,6 +121,43 @@ def test_what_cannot_be_a_response_is_a_500_and_in_the_log(value: Any, caplog: p
     assert "GET /a failed" in caplog.text
 
 
+def set_past_the_checks(name: str, value: Any) -> Response:
+    response = Response("x")
+    setattr(response, name, value)
+    return response
+
+
+@pytest.mark.parametrize("where", ["handler", "middleware"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("headers", [("x-a", "b\r\nset-cookie: c=1")]),
+        ("headers", [("x-a: b\r\nx", "c")]),
+        ("headers", [("transfer-encoding", "chunked")]),
+        ("status", 101),
+        ("status", 999),
+        ("body", None),
+    ],
+)
+def test_nothing_that_http_cannot_carry_gets_out(
+    where: str, name: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("shop")
+    app.get("/a")(lambda: set_past_the_checks(name, value) if where == "handler" else "x")
+    if where == "middleware":
+        app.middleware(lambda request, call_next: call_next(request) and set_past_the_checks(name, value))
+    response = call(app, "GET", "/a")
+    assert response.status == 500
+    assert [field.lower() for field, _ in response.headers] == ["content-type"]
+    assert "GET /a failed" in caplog.text
+
+
+def test_a_body_that_was_set_to_text_is_sent_in_one_piece() -> None:
+    app = App("shop")
+    app.get("/a")(lambda: set_past_the_checks("body", "héllo"))
+    assert call(app, "GET", "/a").body == "héllo".encode()
+
+
 def test_a_response_that_is_returned_again_and_again_stays_as_it_is() -> None:
     app = App("shop")
     shared = Response("hello")
