@@ -23,6 +23,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     from pys_multi_tools.github.commands import Action
     from pys_multi_tools.github.event import Event
     from pys_multi_tools.github.inputs import Inputs
+    from pys_multi_tools.github.report import block
     from pys_multi_tools.github.tool import Cancelled
 
     try:
@@ -30,7 +31,7 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
         return Action(environment, Inputs.read(environment), Event.read(environment), runner).run()
     except ToolError as exc:
         runner.annotate("error", str(exc), title="pys-multi")
-        runner.summary(f"### pys-multi failed\n\n{_quoted(str(exc))}")
+        runner.summary(f"### pys-multi failed\n\n{block(str(exc))}")
         return exc.exit_code
     except (Cancelled, KeyboardInterrupt):
         runner.annotate("warning", "cancelled: nothing is locked, and the next run goes on from here")
@@ -42,12 +43,6 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
         return 1
     finally:
         runner.resume()
-
-
-def _quoted(text: str) -> str:
-    from pys_multi_tools.github.report import code
-
-    return "\n".join(f"> {code(line)}" for line in text.splitlines()[:40] if line.strip())
 
 
 if __name__ == "__main__":

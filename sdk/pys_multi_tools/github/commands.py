@@ -48,6 +48,7 @@ class Action:
         self.findings = Findings(path=inputs.path, offline=event.fork)
         self.clouds: tuple[str, ...] = inputs.clouds
         self._variables: dict[str, str] = dict(inputs.settings)
+        self._own_model: Mapping[str, Any] = {}
 
     def run(self) -> int:
         """Do what is asked, and return the exit code. Raises ToolError."""
@@ -206,10 +207,14 @@ class Action:
             self._variables |= {name: _NO_VALUE for name in names if not self.environment.get(name)}
 
     def _model(self, folder: Path | None = None) -> Mapping[str, Any]:
+        """The service in the folder, or the project's own. Raises ToolError."""
+        if folder is None and self._own_model:
+            return self._own_model
         result = self.tool.run(["show"], title="show", folder=folder, stage=self.stage, environment=self._variables)
         if not result.ok:
             raise ToolError(result.error)
         if folder is None:
+            self._own_model = result.document
             self.findings.service = str(result.document.get("name", ""))
         return result.document
 

@@ -15,32 +15,35 @@ digest() {
     | xargs -0 cat -- | { sha256sum 2>/dev/null || shasum -a 256; }) | cut -c 1-16
 }
 
-base="$(command -v "python${python}" || command -v python3 || true)"
-if [[ -z "${base}" ]] || ! "${base}" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then
-  if [[ -z "${base}" ]]; then
-    echo "::error title=pys-multi::there is no python3 on the runner: set one up before this step"
-    exit 1
-  fi
-  python="${python:-3.13}" # uv brings it
+wanted="$(command -v "python${python:-3}" || true)"
+if [[ -z "${wanted}" ]] || ! "${wanted}" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then
+  wanted="${python:-3.13}" # the runner has none that serves: uv brings one
+fi
+any="$(command -v python3 || true)"
+if [[ -z "${any}" ]]; then
+  echo "::error title=pys-multi::there is no python3 on the runner: set one up before this step"
+  exit 1
 fi
 
-version="${python:-$("${base}" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}"
 # One environment for each project folder: the dependencies of two services may contradict each other.
-project="$(printf '%s' "${GITHUB_REPOSITORY:-} ${INPUT_PATH:-} ${INPUT_CLOUD:-}" | cksum | cut -d ' ' -f 1)"
-home="${RUNNER_TOOL_CACHE:-${RUNNER_TEMP:-/tmp}}/pys-multi/$(digest)-${version}"
+project="$(printf '%s\n' "${GITHUB_REPOSITORY:-}" "${INPUT_PATH:-}" "${wanted}" | cksum | cut -d ' ' -f 1)"
+home="${RUNNER_TOOL_CACHE:-${RUNNER_TEMP:-/tmp}}/pys-multi/$(digest)"
 bin="${home}/${project}/bin"
 
 echo "::group::install pys-multi"
-if [[ ! -f "${home}/uv/ready" ]]; then
-  rm -rf "${home}/uv"
-  "${base}" -m venv "${home}/uv"
-  "${home}/uv/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
-  touch "${home}/uv/ready"
+uv="$(command -v uv || true)"
+if [[ -z "${uv}" ]]; then
+  uv="${home}/uv/bin/uv"
+  if [[ ! -x "${uv}" ]]; then
+    rm -rf "${home}/uv"
+    "${any}" -m venv "${home}/uv"
+    "${home}/uv/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+  fi
 fi
 if [[ ! -f "${home}/${project}/ready" ]]; then
   rm -rf "${home:?}/${project}"
-  "${home}/uv/bin/uv" venv --quiet --python "${version}" "${home}/${project}"
-  "${home}/uv/bin/uv" pip install --quiet --python "${bin}/python" "${root}"
+  "${uv}" venv --quiet --python "${wanted}" "${home}/${project}"
+  "${uv}" pip install --quiet --python "${bin}/python" "${root}"
   touch "${home}/${project}/ready"
 fi
 "${bin}/python" -m pys_multi_tools.github.install

@@ -25,7 +25,7 @@ _SECRET_NAME = re.compile(
 # Their names read as if they held a secret, and they hold paths, addresses and names that a log needs.
 _NO_SECRETS = re.compile(
     r"ACTIONS_ID_TOKEN_REQUEST_URL|AWS_WEB_IDENTITY_TOKEN_FILE|AZURE_FEDERATED_TOKEN_FILE|.*_(?:FILE|PATH|DIR)|SSH_AUTH_SOCK"
-    r"|GOOGLE_APPLICATION_CREDENTIALS|INPUT_.*(?<!TOKEN)"
+    r"|GOOGLE_APPLICATION_CREDENTIALS|(?:OLD)?PWD|INPUT_.*(?<!TOKEN)"
 )
 # Published forms of credentials: https://docs.github.com/en/code-security/secret-scanning, RFC 7468, RFC 7519.
 _LOOKS = re.compile(

@@ -73,6 +73,14 @@ def code(text: object) -> str:
     return f"{fence}{space}{line}{space}{fence}".replace("|", "\\|")
 
 
+def block(text: str, lines: int = 60) -> str:
+    """Lines as code, whatever is in them."""
+    kept = ["".join(c if c.isprintable() else " " for c in line) for line in text.splitlines()[:lines]]
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}text", *kept, fence])
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are Markdown already."""
     lines = [headers, ["---"] * len(headers), *rows]
@@ -160,8 +168,7 @@ def link(url: str) -> str:
 
 
 def _errors(findings: Findings) -> list[str]:
-    return [f"**{name}**\n\n" + "\n".join(f"> {code(line)}" for line in text.splitlines()[:20] if line.strip())
-            for name, text in findings.errors.items()]  # fmt: skip
+    return [f"**{name}**\n\n{block(text)}" for name, text in findings.errors.items()]
 
 
 def _problems(findings: Findings) -> list[str]:

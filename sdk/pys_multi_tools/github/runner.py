@@ -99,7 +99,6 @@ class Runner:
         with self._lock:
             self._resume()
             self._write(f"::{name}{' ' if pairs else ''}{pairs}::{_escape(redact(text))}")
-            self._stop()
 
     def _stop(self) -> None:
         if not self._token:
