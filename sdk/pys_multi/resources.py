@@ -141,9 +141,9 @@ class Resource:
                     app.backend = app.connect()
         if app.backend is None:
             raise ResourceError(
-                f"{self.kind} {self.name!r} has no provider behind it here. In a deployed function there is one, from the "
-                "first invocation on and not yet while your module is imported; in a unit test, call the handler inside "
-                "`with pys_multi_tools.testing.Client(app):`."
+                f"{self.kind} {self.name!r} has no provider behind it here. In a deployed function there is one, from "
+                "the first invocation on and not yet while your module is imported; in a unit test, call the handler "
+                "inside `with pys_multi_tools.testing.Client(app):`."
             )
         return app.backend
 

@@ -28,7 +28,7 @@ def text_of(record: LogRecord, stream: TextIO) -> str:
 
 
 def _harmless(text: str) -> str:
-    """What a caller may have sent, without anything that a terminal acts on, and without a line that looks like ours."""
+    """What a caller may have sent, without anything that a terminal acts on, or a line that looks like ours."""
     lines = text.expandtabs().splitlines()
     return "\n    ".join("".join(c if c.isprintable() else _escaped(c) for c in line) for line in lines)
 
