@@ -1,0 +1,191 @@
+"""Every call to AWS goes wrong once, in each way there is: one more run converges, and 0 always means serving.
+
+A run makes about a hundred calls in each of three stories (the first deploy, one of new code, destroy), and each can
+go wrong in six ways. The default run takes a sample of them, another one for each version of the code; all of them
+are run with PYS_MULTI_ALL_FAULTS=1, which takes an hour (CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.aws_stage import SECRET, inventory, name_of, refusal, served
+from tests.support.fault_proxy import Call, Fault, FaultProxy
+from tests.support.ministack import MiniStack
+
+ALL = bool(os.environ.get("PYS_MULTI_ALL_FAULTS"))
+#: How many of each story the default run takes.
+SAMPLE = {"first deploy": 8, "new code": 6, "destroy": 4}
+#: Of calls that are made while something is waited for, only the first ones are surely made again.
+MOST = 3
+KINDS = ("kill", "drop", "delay", "throttle", "500", "500 after")
+
+
+class Driver:
+    """The process that deploys, from the outside."""
+
+    def __init__(self, folder: Path, cloud: MiniStack) -> None:
+        self.service = f"f{uuid.uuid4().hex[:8]}"
+        self._cloud = cloud
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fault_driver.py")), str(folder), self.service],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **cloud.environment, "API_KEY": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.builds: dict[str, dict[str, str]] = self._read()["builds"]
+
+    def run(self, action: str, mark: str, proxy: FaultProxy | None = None) -> tuple[int, str]:
+        """The exit code and what was said."""
+        assert self._process.stdin is not None
+        endpoint = proxy.url if proxy is not None else self._cloud.url
+        self._process.stdin.write(json.dumps({"action": action, "mark": mark, "endpoint": endpoint}) + "\n")
+        self._process.stdin.flush()
+        pid = self._read()["pid"]
+        if proxy is not None:
+            proxy.kill = lambda: os.kill(pid, signal.SIGKILL)
+        ended = self._read()
+        return ended["code"], ended["text"]
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the driver ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+def _throttled(call: Call) -> Any:
+    code = "SlowDown" if name_of(call).startswith("s3.") else "ThrottlingException"
+    return refusal(code, "Rate exceeded", 503 if code == "SlowDown" else 400)(call)
+
+
+def _failed(call: Call) -> Any:
+    return refusal("InternalFailure", "a bad day", 500)(call)
+
+
+def _fault(name: str, number: int, kind: str) -> Fault:
+    if kind == "throttle":
+        return Fault(name, number, "refuse", answer=_throttled)
+    if kind == "500":
+        return Fault(name, number, "refuse", answer=_failed)
+    if kind == "500 after":
+        return Fault(name, number, "break", answer=_failed)
+    return Fault(name, number, kind)
+
+
+class Story:
+    """What is done before, during and after the call that goes wrong."""
+
+    def __init__(self, driver: Driver, cloud: MiniStack, proxy: FaultProxy, name: str) -> None:
+        self.driver, self.cloud, self.proxy, self.name = driver, cloud, proxy, name
+        self.mark = "one" if name == "first deploy" else "two"
+        self.action = "destroy" if name == "destroy" else "deploy"
+
+    def prepare(self) -> None:
+        """To where it begins, whatever was before."""
+        if self.name == "first deploy":
+            self.sure("destroy", "two")
+        elif self.name == "new code":
+            self.sure("destroy", "two")
+            self.sure("deploy", "one")
+        else:
+            self.sure("deploy", "two")
+
+    def sure(self, action: str, mark: str) -> None:
+        code, text = self.driver.run(action, mark)
+        assert code == 0, f"{action} {mark} without a fault: {text}"
+
+    def calls(self) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+        """The calls of a run in which nothing goes wrong, and what there is after it."""
+        self.prepare()
+        self.proxy.arm()
+        code, text = self.driver.run(self.action, self.mark, self.proxy)
+        assert code == 0, text
+        calls = sorted({call for call in self.proxy.calls if call[1] <= MOST})
+        return calls, self.there()
+
+    def there(self) -> dict[str, Any]:
+        """What there is, but for what counts the deploys of the emulator's life."""
+        found = inventory(self.cloud, self.driver.service)
+        versions = found.pop("versions")
+        found["live"] = {name: dict(versions[name])[live[0]] for name, live in found["live"].items()}
+        found["weights"] = {name: live[1] for name, live in inventory(self.cloud, self.driver.service)["live"].items()}
+        found["versions"] = {name: sorted(text for _, text in entries) for name, entries in versions.items()}
+        return found
+
+    def suffer(self, name: str, number: int, kind: str, wanted: dict[str, Any]) -> str:
+        """One fault and one more run. Returns what is wrong then, or nothing; "-" where the call was not made."""
+        self.prepare()
+        self.proxy.arm(_fault(name, number, kind))
+        code, text = self.driver.run(self.action, self.mark, self.proxy)
+        fired = self.proxy.fired
+        if code not in (0, 1, -signal.SIGKILL):
+            return f"exit code {code}: {text}"
+        if code == 0 and (wrong := self.wrong(wanted)):
+            return f"it said 0, and {wrong}"
+        if code == 1 and "→" not in text:
+            return f"no hint: {text}"
+        if code != 0:
+            code, text = self.driver.run(self.action, self.mark)
+            if code != 0:
+                return f"the next run failed: {text}"
+            if wrong := self.wrong(wanted):
+                return f"after the next run {wrong}"
+        return "" if fired else "-"
+
+    def wrong(self, wanted: dict[str, Any]) -> str:
+        """How what is there differs from what a run without a fault makes."""
+        found = self.there()
+        differing = [f"{key}: {found[key]} instead of {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+        if (
+            self.action == "deploy"
+            and (runs := served(self.cloud, self.driver.service)) != self.driver.builds[self.mark]
+        ):
+            differing.append(f"it serves {runs}")
+        return "; ".join(differing)
+
+
+@pytest.fixture(scope="module")
+def driver(cloud: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    found = Driver(tmp_path_factory.mktemp("faults"), cloud)
+    try:
+        yield found
+        assert found.run("destroy", "two")[0] == 0
+    finally:
+        found.stop()
+
+
+@pytest.mark.parametrize("name", list(SAMPLE))
+def test_one_more_run_converges(name: str, driver: Driver, cloud: MiniStack) -> None:
+    with FaultProxy(cloud.url, name_of) as proxy:
+        story = Story(driver, cloud, proxy, name)
+        calls, wanted = story.calls()
+        faults = [(*call, kind) for call in calls for kind in KINDS]
+        chosen = faults
+        if not ALL:
+            # The same for the same code, so that a failure can be looked at.
+            chosen = random.Random("".join(sorted(driver.builds["one"].values()))).sample(faults, SAMPLE[name])
+        results = {fault: story.suffer(*fault, wanted) for fault in chosen}
+    wrong = {fault: text for fault, text in results.items() if text not in ("", "-")}
+    missed = sum(text == "-" for text in results.values())
+    print(f"{name}: {len(calls)} calls, {len(results)} faults, {missed} not met, {len(wrong)} wrong")
+    assert not wrong, "\n".join(f"{fault}: {text}" for fault, text in wrong.items())
