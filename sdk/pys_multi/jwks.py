@@ -98,8 +98,37 @@ def _check_url(url: str) -> None:
 
 def _load(url: str) -> object:
     """The JSON document. Raises OSError, also for a redirect: keys come from where the service says; ValueError."""
-    from http.client import HTTPException
     from json import loads
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    outcome: SimpleQueue[bytes | Exception] = SimpleQueue()
+
+    def fetch() -> None:
+        try:
+            outcome.put(_download(url))
+        except Exception as error:
+            outcome.put(error)
+
+    # In a thread, for the timeout of a socket begins anew with every byte.
+    Thread(target=fetch, name="pys-multi-jwks", daemon=True).start()
+    try:
+        body = outcome.get(timeout=TIMEOUT)
+    except Empty:
+        raise TimeoutError(f"not answered in {TIMEOUT:g} s") from None
+    if isinstance(body, Exception):
+        raise body
+    if len(body) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES:,} bytes")
+    try:
+        return loads(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _download(url: str) -> bytes:
+    from http.client import HTTPException
+    from time import monotonic
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -108,20 +137,18 @@ def _load(url: str) -> object:
             return None
 
     request = Request(url, headers={"accept": "application/json", "user-agent": "pys-multi"})  # noqa: S310  # _check_url
+    deadline = monotonic() + TIMEOUT
+    body = b""
     try:
         with build_opener(NoRedirect).open(request, timeout=TIMEOUT) as response:
-            body = response.read(MAX_BYTES + 1)
+            while len(body) <= MAX_BYTES and monotonic() < deadline and (chunk := response.read1(MAX_BYTES)):
+                body += chunk
     except HTTPError as error:
         error.close()
         raise
     except HTTPException as error:
         raise OSError(f"no HTTP answer: {error!r}") from error
-    if len(body) > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES:,} bytes")
-    try:
-        return loads(body)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return body
 
 
 def _warn(text: str) -> None:

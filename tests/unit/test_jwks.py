@@ -215,6 +215,30 @@ def test_a_server_that_says_nothing_is_503(issuer: Issuer, monkeypatch: pytest.M
     over.set()
 
 
+def test_a_server_that_answers_byte_by_byte_does_not_keep_callers_waiting(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pys_multi.jwks.TIMEOUT", 0.3)
+    refused = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        body = issuer.document()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body) + 100))
+        handler.end_headers()
+        try:
+            for _ in range(100):
+                handler.wfile.write(b" ")
+                refused.wait(0.05)
+            handler.wfile.write(body)
+        except OSError:
+            pass  # nobody reads any more
+
+    issuer.answer = drip
+    assert status(tokens(issuer), issuer.token()) == 503
+    refused.set()
+
+
 def test_many_threads_fetch_once(issuer: Issuer) -> None:
     auth = tokens(issuer)
     token = issuer.token()
