@@ -106,12 +106,12 @@ def _multiple(limit: Any) -> Callable[[Any], bool]:
     from fractions import Fraction
 
     # By their digits: to a double, 0.3 is no multiple of 0.1.
-    exact = limit if type(limit) is int else Fraction(str(limit))
+    exact = limit if type(limit) is int else Fraction(str(limit) if type(limit) is float else limit)
 
     def fits(value: Any) -> bool:
         if not _is_number(value):
             return True
-        digits = value if type(value) is int else Fraction(str(value))
+        digits = value if type(value) is int else Fraction(str(value) if type(value) is float else value)
         return bool(digits % exact == 0)
 
     return fits

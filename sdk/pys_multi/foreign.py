@@ -123,10 +123,10 @@ def _msgspec_problem(text: str) -> Problem:
     missing = fullmatch(r"Object missing required field `(.+)`", message)
     if missing:
         return (*path, missing[1]), "is required"
-    unknown = fullmatch(r"Object contains unknown field `(.+)`", message)
+    unknown = fullmatch(r"(?s)Object contains unknown field `(.+)`", message)
     if unknown:
         return (*path, unknown[1]), "is not known"
-    invalid = fullmatch(r"(Invalid (?:enum )?value) .+", message)  # which repeats the value
+    invalid = fullmatch(r"(?s)(Invalid (?:enum )?value) .+", message)  # which repeats the value
     return path, invalid[1] if invalid else message.replace("`", "")
 
 

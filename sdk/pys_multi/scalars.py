@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The exponent range of IEEE 754 decimal128: beyond it, `int(value)` is a way to fill the memory.
 _MAX_DECIMAL_EXPONENT = 6144
+#: Characters that it may have, as Python's own limit for integers: more take quadratic time to be made a number of.
+_MAX_DECIMAL_LENGTH = 4300
 
 #: What None as text is told; a union leaves it out of its message, for nobody means to be told that.
 NOT_EMPTY = "must be empty"
@@ -202,7 +204,7 @@ def uuid_from(kind: Any) -> Decode:
 def decimal_from_text(value: str) -> Decimal:
     from decimal import Decimal, InvalidOperation
 
-    if value.isascii() and "_" not in value and value == value.strip():
+    if len(value) <= _MAX_DECIMAL_LENGTH and value.isascii() and "_" not in value and value == value.strip():
         try:
             number = Decimal(value)
         except InvalidOperation:
