@@ -27,6 +27,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from uv import find_uv_bin
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pys-multi-benchmarks" / "command-line"
 OURS = Path(sys.executable).with_name("pys-multi")
 PYTHON_PEERS = {
@@ -75,9 +77,10 @@ def peer(name: str, program: str) -> str:
         return str(folder / "node_modules" / ".bin" / program)
     folder = CACHE / name
     if not (folder / "bin" / program).exists():
-        subprocess.run(["uv", "venv", "-q", "--python", sys.executable, "--clear", folder], check=True)
+        subprocess.run([find_uv_bin(), "venv", "-q", "--python", sys.executable, "--clear", folder], check=True)
         subprocess.run(
-            ["uv", "pip", "install", "-q", "--compile-bytecode", "--python", folder, *PYTHON_PEERS[name]], check=True
+            [find_uv_bin(), "pip", "install", "-q", "--compile-bytecode", "--python", folder, *PYTHON_PEERS[name]],
+            check=True,
         )
     return str(folder / "bin" / program)
 

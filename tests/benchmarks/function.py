@@ -20,6 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from uv import find_uv_bin
+
 ROOT = Path(__file__).resolve().parents[2]
 
 MEASURE = """
@@ -279,7 +281,7 @@ def prepare(work: Path, python: str) -> list[tuple[str, Path]]:
         folder = work / name.replace(" ", "_").replace("(", "").replace(")", "")
         folder.mkdir()
         if requirements:
-            command = [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet", "--python", python]
+            command = [find_uv_bin(), "pip", "install", "--quiet", "--python", python]
             subprocess.run([*command, "--target", str(folder), *requirements], check=True)
         (folder / "app.py").write_text(source)
         contenders.append((name, folder))

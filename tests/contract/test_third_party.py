@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 TOY = Path(__file__).parent / "toy_provider"
 
@@ -22,7 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(TOY, source)
     target = tmp_path_factory.mktemp("site-packages")
     run = subprocess.run(
-        ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)],
+        [find_uv_bin(), "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)],
         capture_output=True,
         text=True,
         check=False,

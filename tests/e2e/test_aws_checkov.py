@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from pys_multi_tools import load, place, render
 
@@ -31,14 +31,22 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", ["shop", "fastapi-notes"])
 def test_checkov_finds_nothing_that_is_not_accepted(name: str, tmp_path: Path) -> None:
-    uv = shutil.which("uv")
-    assert uv is not None, "uv is a dependency of this project"
     (placement,) = place(load(ROOT / "examples" / name, env={}), ["aws"])
     text = render(placement)["template.json"]
     assert "checkov" not in text, "nothing is suppressed in the template"
     file = tmp_path / "template.json"
     file.write_text(text)
-    command = [uv, "tool", "run", "--quiet", "--python", sys.executable, "--from", "checkov>=3.3,<4", "checkov"]
+    command = [
+        find_uv_bin(),
+        "tool",
+        "run",
+        "--quiet",
+        "--python",
+        sys.executable,
+        "--from",
+        "checkov>=3.3,<4",
+        "checkov",
+    ]
     run = subprocess.run(
         [*command, "--file", str(file), "--framework", "cloudformation", "--compact", "--quiet", "--output", "json"],
         capture_output=True,

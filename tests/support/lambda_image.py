@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from pys_multi_tools.bundle.bytecode import find_interpreter
 from pys_multi_tools.bundle.cache import Cache
 
@@ -62,7 +64,7 @@ def _install(python: str, folder: Path) -> None:
     subprocess.run(
         [
             *(
-                str(Path(sys.prefix, "bin", "uv")),
+                find_uv_bin(),
                 "pip",
                 "install",
                 "--quiet",

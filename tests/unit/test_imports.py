@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 SDK = Path(__file__).parents[2] / "sdk"
 
@@ -68,11 +68,8 @@ def reprice() -> None: ...
 def interpreter(version: str) -> str:
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
         return sys.executable
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip(f"uv, which finds CPython {version}, is not installed")
     found = subprocess.run(
-        [uv, "python", "find", "--no-project", "--no-python-downloads", f"cpython@{version}"],
+        [find_uv_bin(), "python", "find", "--no-project", "--no-python-downloads", f"cpython@{version}"],
         capture_output=True,
         text=True,
     )
