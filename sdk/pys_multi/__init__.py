@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pys_multi.errors import ResourceError as ResourceError
     from pys_multi.idempotency import idempotency_key as idempotency_key
     from pys_multi.idempotency import idempotent as idempotent
+    from pys_multi.multipart import UploadedFile as UploadedFile
     from pys_multi.parameters import Body as Body
     from pys_multi.parameters import Cookie as Cookie
     from pys_multi.parameters import Form as Form
@@ -57,6 +58,7 @@ _LATER = {
     "ResourceError": "errors",
     "idempotency_key": "idempotency",
     "idempotent": "idempotency",
+    "UploadedFile": "multipart",
     "Body": "parameters",
     "Cookie": "parameters",
     "Form": "parameters",
@@ -67,13 +69,15 @@ _LATER = {
 __all__ = ["App", "Context", "Event", "Message", "Request", "Response", "current_context", *_LATER]
 
 
-def __getattr__(name: str) -> object:
-    module = _LATER.get(name)
-    if module is None:
-        raise AttributeError(f"module 'pys_multi' has no attribute {name!r}")
-    from sys import modules
+if not TYPE_CHECKING:  # a type checker would take it to have every name
 
-    qualified = f"pys_multi.{module}"
-    __import__(qualified)
-    value = globals()[name] = getattr(modules[qualified], name)
-    return value
+    def __getattr__(name: str) -> object:
+        module = _LATER.get(name)
+        if module is None:
+            raise AttributeError(f"module 'pys_multi' has no attribute {name!r}")
+        from sys import modules
+
+        qualified = f"pys_multi.{module}"
+        __import__(qualified)
+        value = globals()[name] = getattr(modules[qualified], name)
+        return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+    from typing import Any
 
     from pys_multi.messages import Context
     from pys_multi.multipart import Form
@@ -176,7 +177,7 @@ class Request:
         charset = content_type.partition("charset=")[2].partition(";")[0].strip(" \t\"'")
         return text_of(body, charset, "the body")
 
-    def json(self) -> object:
+    def json(self) -> Any:
         """The body parsed as JSON. Raises HTTPError 400 where it is not JSON."""
         from pys_multi.encoding import parse_json
 

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+    from typing import Any
 
 
 class Context:
@@ -120,7 +121,7 @@ class Message:
         """The body as UTF-8 text. Raises UnicodeDecodeError."""
         return self.body.decode()
 
-    def json(self) -> object:
+    def json(self) -> Any:
         """The body parsed as JSON. Raises ValueError."""
         from json import loads
 

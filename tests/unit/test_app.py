@@ -12,6 +12,7 @@ from typing import Any
 import mypy.api
 import pytest
 
+import pys_multi
 from pys_multi import APIKey, App, DefinitionError, HTTPError, Message, Request
 from pys_multi.model import Mount, Route
 from pys_multi.runtime import Runtime
@@ -398,6 +399,7 @@ def test_decorators_keep_the_types_of_handlers(tmp_path: Path) -> None:
                 for message in batch:
                     with message:
                         assert_type(message.attempt, int)
+                        print(message.json()["id"])
 
             @api.every("1 hour")
             def tick(event: Event) -> float:
@@ -435,6 +437,11 @@ def test_decorators_keep_the_types_of_handlers(tmp_path: Path) -> None:
     assert status == 1, errors
     assert 'incompatible type "str"; expected "int"' in output
     assert 'Unexpected keyword argument "stats"' in output
+    source.write_text("".join(f"from pys_multi import {name} as {name}\n" for name in pys_multi.__all__))
+    output, errors, status = _mypy(checked)
+    assert status == 0, output + errors
+    source.write_text("from pys_multi import Qeueu\n")
+    assert _mypy(checked)[2] == 1
 
 
 def _mypy(arguments: list[str]) -> tuple[str, str, int]:
