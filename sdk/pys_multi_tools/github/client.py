@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 API_VERSION = "2022-11-28"
 _ATTEMPTS = 4
-_REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*/(?!\.{1,2}$)[A-Za-z0-9._-]+")
 
 
 class GitHubError(ToolError):

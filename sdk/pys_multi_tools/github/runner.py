@@ -140,6 +140,7 @@ def _one_line(text: str) -> str:
 
 
 def _escape(text: str) -> str:
+    text = "".join(c if c.isprintable() or c in "\t\r\n" else " " for c in text)
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

@@ -111,9 +111,7 @@ def change(name: str, text: str | None) -> Callable[[Path], None]:
             [],
         ),
         (
-            change(
-                "services/orders/pyproject.toml", FILES["services/orders/pyproject.toml"].replace('"1"', '"2"')
-            ),
+            change("services/orders/pyproject.toml", FILES["services/orders/pyproject.toml"].replace('"1"', '"2"')),
             ["services/orders"],
         ),
         (change("services/orders/uv.lock", LOCK.format(requests="1", idna="2", unrelated="1")), ["services/orders"]),
