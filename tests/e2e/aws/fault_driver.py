@@ -14,8 +14,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import boto3  # noqa: F401  (imported once, before the forks)
+import boto3
+import botocore.loaders
 from tests.support.aws_stage import AwsStage
+from tests.support.ministack import REGION
 
 from pys_multi_tools import pipeline
 from pys_multi_tools.bundle import Bundle
@@ -23,6 +25,7 @@ from pys_multi_tools.errors import ToolError
 
 
 def main(folder: str, service: str) -> None:
+    _read_models_once()
     stages: dict[str, tuple[pipeline.Placement, Bundle]] = {}
     for mark in ("one", "two"):
         stage = AwsStage(Path(folder) / mark, service)
@@ -43,6 +46,16 @@ def main(folder: str, service: str) -> None:
             _, status = os.waitpid(pid, 0)
             said.seek(0)
             print(json.dumps({"code": os.waitstatus_to_exitcode(status), "text": said.read()}), flush=True)
+
+
+def _read_models_once() -> None:
+    """What boto3 reads of its own for every client, which takes longer than the calls do here."""
+    loader = botocore.loaders.Loader()
+    botocore.loaders.create_loader = lambda *_, **__: loader
+    session = boto3.session.Session()
+    used = ("cloudformation", "dynamodb", "lambda", "resourcegroupstaggingapi", "s3", "secretsmanager", "sqs", "sts")
+    for name in used:
+        session.client(name, region_name=REGION)
 
 
 def _run(action: str, placement: pipeline.Placement, bundle: Bundle) -> int:
