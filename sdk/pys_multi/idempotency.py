@@ -130,6 +130,7 @@ def idempotent(
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
             if hasattr(handler, attribute):
                 setattr(wrapper, attribute, getattr(handler, attribute))
+        wrapper.needs_request = not callable(key)  # whoever binds the handler sees to it
         wrapper.__wrapped__ = handler  # the parameters of the handler are those of the wrapper
         return wrapper  # type: ignore[no-any-return]
 

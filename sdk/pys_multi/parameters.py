@@ -217,6 +217,8 @@ def bind(handler: Any, path_parameters: Mapping[str, str], method: str) -> Bindi
                 raise DefinitionError(f"parameter {name!r}: {error}") from None
             parameters.append(parameter)
         _check_together(parameters, path_parameters)
+        if getattr(handler, "needs_request", False) and not any(p.location == "request" for p in parameters):
+            raise DefinitionError("@idempotent reads its key from a header of the request; take `request: Request`")
     except DefinitionError as error:
         code = function.__code__
         raise DefinitionError(f"{code.co_filename}:{code.co_firstlineno}: {function.__name__}(): {error}") from None

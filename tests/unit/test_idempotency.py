@@ -14,6 +14,7 @@ from pys_multi import App, Message, Request, Response, idempotency_key, idempote
 from pys_multi.errors import ConditionFailed, DefinitionError, HTTPError, ResourceError
 from pys_multi.idempotency import InProgress, KeyReused, attempt
 from pys_multi.messages import Context, _current
+from pys_multi.parameters import bind
 from pys_multi_tools.testing import Client
 
 
@@ -489,6 +490,14 @@ def test_keys_that_are_none_are_refused(shop: Shop, key: Any) -> None:
 
 def test_a_key_may_be_a_number(shop: Shop) -> None:
     assert idempotent(key=lambda: 7, store=shop.store)(lambda: "x")() == "x"  # type: ignore[arg-type, return-value]
+
+
+def test_a_handler_that_cannot_see_the_header_is_refused_before_it_is_called(shop: Shop) -> None:
+    @idempotent(key="Idempotency-Key", store=shop.store)
+    def pay(order: Order) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"pay\(\): @idempotent reads its key .* take `request: Request`"):
+        bind(pay, {}, "POST")
 
 
 def test_calls_that_cannot_have_a_key_are_refused(shop: Shop) -> None:
