@@ -40,8 +40,8 @@ class Invalid(Exception):
 
 
 def field_path(path: tuple[object, ...]) -> str:
-    """`items.0.sku`"""
-    return ".".join(str(part) for part in path)
+    """`items.0.sku`; names that come from the caller are cut short."""
+    return ".".join(text if len(text) <= 100 else f"{text[:100]}…" for text in map(str, path))
 
 
 def json_str(value: Any) -> str:

@@ -135,9 +135,9 @@ _ALIAS = type(list[int])
 
 
 class _Scope:
-    """Where names are looked up, and what the type variables stand for."""
+    """Where names are looked up, and what the type variables and Self stand for."""
 
-    __slots__ = ("names", "outer", "variables")
+    __slots__ = ("names", "outer", "own", "variables")
 
     def __init__(
         self,
@@ -148,6 +148,7 @@ class _Scope:
         self.names = names
         self.variables = dict(variables or {})
         self.outer = outer
+        self.own: Shape | None = outer.own if outer is not None else None
 
     def evaluate(self, text: str) -> Any:
         # A class made inside of a function sees the names of its module, then those its user sees.
@@ -202,6 +203,8 @@ class _Reader:
             return self._generic(a, origin, scope)
         if getattr(a, "_name", "") in ("Any",) or a is ...:
             return Shape("any")
+        if getattr(a, "_name", "") == "Self" and scope.own is not None:
+            return scope.own
         raise _refused(a)
 
     def _forward(self, a: Any, scope: _Scope) -> Shape:
@@ -323,7 +326,9 @@ class _Reader:
             shape.become(value)
             if not value.name:
                 shape.name, shape.origin = name, (a, name)
-        elif issubclass(a, tuple):
+            return shape
+        inner.own = shape
+        if issubclass(a, tuple):
             shape.kind = "tuple"
             shape.fields = self._tuple_fields(a, inner)
             shape.items = [field.shape for field in shape.fields]

@@ -25,6 +25,7 @@ from typing import (
     NotRequired,
     Optional,
     Required,
+    Self,
     TypedDict,
     TypeVar,
     Union,
@@ -102,6 +103,16 @@ class Patch(TypedDict, total=False):
 class Point(NamedTuple):
     x: int
     y: float = 0.0
+
+
+@dataclass
+class Link:
+    to: Self | None = None
+
+
+@dataclass
+class NamedLink(Link):
+    name: str = ""
 
 
 @dataclass
@@ -522,6 +533,16 @@ def test_limits_are_exact_and_no_value_breaks_them(
 def test_limits_that_mean_nothing_are_refused_when_defined(annotation: Any, limits: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match=f"{next(iter(limits))}="):
         decoder(Annotated[annotation, SimpleNamespace(**limits)])
+
+
+def test_self_is_the_class_that_has_or_inherits_it() -> None:
+    assert decoder(Link)({"to": {"to": None}}) == Link(Link())
+    assert decoder(NamedLink)({"to": {"name": "a"}}) == NamedLink(NamedLink(None, "a"))
+
+
+def test_names_from_the_caller_are_cut_short() -> None:
+    with pytest.raises(Invalid, match=f"^a.{'k' * 100}…: must be an integer$"):
+        decoder(dict[str, dict[str, int]])({"a": {"k" * 1_000_000: "x"}})
 
 
 def test_no_message_of_a_library_repeats_what_came() -> None:
