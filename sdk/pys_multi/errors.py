@@ -98,3 +98,11 @@ class HTTPError(PysMultiError):
         self.headers = dict(headers or {})
         self.extensions = extensions
         super().__init__(f"{status} {detail or title}".strip())
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether a handler that raised this has failed; anything else, such as KeyboardInterrupt, is for the process.
+
+    asyncio's CancelledError is known by its name: a service that does not use asyncio does not import it.
+    """
+    return isinstance(error, Exception | SystemExit) or type(error).__name__ == "CancelledError"

@@ -92,11 +92,13 @@ async def in_thread(step: Callable[[V], T], value: V) -> T:
 
 
 async def contained(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Keeps ``sys.exit()`` from ending the loop, and with it whatever else runs there."""
+    """Keeps ``sys.exit()`` and KeyboardInterrupt from ending the loop, and with it whatever else runs there."""
     try:
         return await coroutine
     except SystemExit as error:
         raise RuntimeError(f"async code called sys.exit({error.code!r})") from error
+    except KeyboardInterrupt as error:
+        raise RuntimeError("async code raised KeyboardInterrupt") from error
 
 
 def iterate(source: AsyncIterable[T]) -> Iterator[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _contextvars import copy_context
 
-from pys_multi.errors import DefinitionError, FieldError, HTTPError, InvalidInput
+from pys_multi.errors import DefinitionError, FieldError, HTTPError, InvalidInput, is_failure
 from pys_multi.messages import Context, Event, Message, current_context
 from pys_multi.runtime import is_async
 
@@ -90,7 +90,9 @@ class Runner:
     def _run(self, value: Any) -> BaseException | None:
         try:
             self.event(value)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             return error
         return None
 

@@ -13,7 +13,7 @@ from os import environ, urandom
 
 from pys_multi.app import Mount
 from pys_multi.encoding import parse_json, to_json_bytes
-from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
+from pys_multi.errors import HTTPError, InvalidInput, PysMultiError, is_failure
 from pys_multi.http import MAX_BODY_BYTES, Request, Response, checked
 from pys_multi.messages import Context, _current
 from pys_multi.routing import RouteTable, Template
@@ -162,7 +162,9 @@ class Runtime:
             from pys_multi.bodies import finished
 
             return finished(request, response)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             return self._failed(request, error)
 
     async def http_async(self, request: Request) -> Response:
@@ -182,7 +184,9 @@ class Runtime:
             from pys_multi.bodies import finished
 
             return finished(request, response)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not is_failure(error) or _is_cancelled():
+                raise
             return self._failed(request, error)
         finally:
             _current.reset(token)
@@ -333,12 +337,13 @@ class Runtime:
         token = _current.set(self._event_context(runner, context))
         try:
             runner.event(event)
-        except Exception as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             self._log(f"{trigger} failed", error)
-            raise
-        except SystemExit as error:
-            self._log(f"{trigger} failed", error)
-            raise RuntimeError(f"the handler called sys.exit({error.code!r})") from error
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(f"the handler raised {error!r}") from error
         finally:
             _current.reset(token)
 
@@ -440,6 +445,14 @@ def load(
         max_body=max_body,
         private=private,
     )
+
+
+def _is_cancelled() -> bool:
+    """Whether the host has cancelled the task that runs here: then it is not the handler that failed."""
+    from asyncio import current_task
+
+    task = current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def is_async(function: Any) -> bool:

@@ -31,6 +31,7 @@ def wait_for(name):
 one = app.function("one", timeout=20)
 quick = app.function("quick", timeout=0.5)
 shared = app.function("shared", timeout=3, concurrency=4)
+patient = app.function("patient", timeout=60, concurrency=4)
 small = app.function("small", memory=64)
 brittle = app.function("brittle")
 narrow = app.function("narrow", timeout=20)
@@ -44,6 +45,14 @@ def wait(name: str) -> dict:
     (MARK / f"{name}-started").touch()
     wait_for(name)
     return {"pid": os.getpid()}
+
+@patient.post("/interrupt")
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+@patient.get("/patient")
+def answer() -> str:
+    return "here"
 
 @one.post("/crash")
 def crash() -> None:
@@ -149,6 +158,11 @@ def test_a_crash_is_a_502_and_another_instance_takes_over(stage: Stage) -> None:
     assert status.restarts >= 1
     assert "exited with status 3" in status.reason
     assert stage.wait_log("exited with status 3").level == "error"
+
+
+def test_an_interrupt_in_a_handler_leaves_nobody_waiting(stage: Stage) -> None:
+    assert stage.post("/interrupt").status == 502  # at once, and not after the function's timeout
+    assert stage.get("/patient").body == b"here"
 
 
 def test_a_request_without_effect_is_tried_again_after_a_crash(stage: Stage) -> None:

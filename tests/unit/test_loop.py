@@ -201,6 +201,11 @@ def test_exit_in_async_code_does_not_end_the_loop() -> None:
         yield 1
         sys.exit(3)
 
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(RuntimeError, match="KeyboardInterrupt"):
+        loop.run(interrupt(), timeout=20)
     with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):
         loop.run(leave(), timeout=20)
     with pytest.raises(RuntimeError, match=r"sys\.exit\(3\)"):

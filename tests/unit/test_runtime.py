@@ -466,6 +466,45 @@ def test_requests_in_threads_do_not_mix() -> None:
     runtime.stop()
 
 
+@BOTH
+def test_a_cancelled_error_in_a_handler_is_a_failure_of_that_handler(handle: Handle) -> None:
+    app = App("shop")
+
+    @app.get("/sync")
+    def sync() -> None:
+        raise asyncio.CancelledError
+
+    @app.get("/async")
+    async def asynchronous() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    runtime = Runtime(app, logs=False)
+    assert handle(runtime, Request("GET", "/sync")).status == 500
+    assert handle(runtime, Request("GET", "/async")).status == 500
+    runtime.stop()
+
+
+def test_a_host_that_cancels_a_request_ends_it() -> None:
+    app = App("shop")
+    started = asyncio.Event()
+
+    @app.get("/")
+    async def wait() -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    async def host() -> None:
+        task = asyncio.create_task(Runtime(app, logs=False).http_async(Request("GET", "/")))
+        await started.wait()
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(host())
+
+
 # ---- sync and async handlers
 
 

@@ -61,7 +61,13 @@ class Instance:
 
         def worker() -> None:
             while (frame := work.get()) is not None:
-                self._handle(frame)
+                try:
+                    self._handle(frame)
+                except BaseException as error:  # ends the process, as it does where there is one thread
+                    from traceback import print_exception
+
+                    print_exception(error)
+                    os._exit(1)
                 idle.append(None)
 
         workers: list[Thread] = []
