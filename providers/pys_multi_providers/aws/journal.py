@@ -35,8 +35,8 @@ def read(
     start = since if since is not None else 0.0
     if not follow:
         # Each group comes in order of time, page by page; so does all of it.
-        streams = [_records(cloud, group, function, start) for function, group in groups.items()]
-        yield from (record for _, record in heapq.merge(*streams, key=lambda entry: entry[1].time))
+        streams = [_in_order(_records(cloud, group, function, start)) for function, group in groups.items()]
+        yield from heapq.merge(*streams, key=lambda record: record.time)
         return
     seen: dict[str, float] = {}
     while True:
@@ -62,6 +62,16 @@ def _records(cloud: Cloud, group: str, function: str, since: float) -> Iterator[
     except AwsError as error:
         if error.code != "ResourceNotFoundException":  # nothing ran yet
             raise
+
+
+def _in_order(records: Iterator[tuple[str, LogRecord]]) -> Iterator[LogRecord]:
+    """The same in order of when they were made: CloudWatch has them in order of when they came, a little later."""
+    held: list[tuple[float, int, LogRecord]] = []
+    for number, (_, record) in enumerate(records):
+        heapq.heappush(held, (record.time, number, record))
+        while held[0][0] < record.time - _DELAY:
+            yield heapq.heappop(held)[2]
+    yield from (heapq.heappop(held)[2] for _ in range(len(held)))
 
 
 def _id(event: Mapping[str, Any]) -> str:
