@@ -31,7 +31,7 @@ CHECKOUT = {"uses": "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8",
 _PACKAGE = "pys_multi_templates"
 _FOLDER = Path(".github", "workflows")
 _COPIES = Path(".github", "pys-multi")
-_ACTION = re.compile(r"([A-Za-z0-9-]+/[A-Za-z0-9._-]+(?:/[A-Za-z0-9._/-]+)?)@([A-Za-z0-9][A-Za-z0-9._/-]*)")
+_ACTION = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+(?:/[A-Za-z0-9._/-]+)?)@([A-Za-z0-9][A-Za-z0-9._/-]*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 State = Literal["new", "updated", "merged", "unchanged"]

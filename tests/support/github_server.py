@@ -336,11 +336,15 @@ class GitHub:
     def gcp_sts(self, request: Request) -> tuple[int, Any, dict[str, str]]:
         fields = request.body
         audience = str(fields.get("audience", ""))
-        claims = self.verified(fields["subjectToken"], audience, f"https:{audience}")
+        if fields.get("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange":
+            raise Refused(400, "invalid_request")
+        claims = self.verified(fields["subject_token"], audience, f"https:{audience}")
         if not self.gcp(claims):
             text = "The given credential is rejected by the attribute condition."
             return 403, {"error": "unauthorized_client", "error_description": text}, {}
-        return 200, {"access_token": "ya29.federated-" + secrets.token_urlsafe(24), "token_type": "Bearer"}, {}
+        kind = "urn:ietf:params:oauth:token-type:access_token"
+        token = "ya29.federated-" + secrets.token_urlsafe(24)
+        return 200, {"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": 3600}, {}
 
     def gcp_iam(self, request: Request, _account: str) -> tuple[int, Any, dict[str, str]]:
         if not request.authorization.startswith("Bearer ya29.federated-"):

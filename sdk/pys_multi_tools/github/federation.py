@@ -202,16 +202,16 @@ def _gcp(
     audience = f"https:{resource}"
     token = identity.token(audience)
     runner.mask(token)
-    fields = {
+    form = {
         "audience": resource,
-        "grantType": "urn:ietf:params:oauth:grant-type:token-exchange",
-        "requestedTokenType": "urn:ietf:params:oauth:token-type:access_token",
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "requested_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "scope": _GCP_SCOPE,
-        "subjectTokenType": "urn:ietf:params:oauth:token-type:jwt",
-        "subjectToken": token,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "subject_token": token,
     }
     try:
-        federated = str(fetch(token_url, fields=fields).get("access_token", ""))
+        federated = str(fetch(token_url, form=form).get("access_token", ""))
     except WebError as exc:
         raise _refused("Google Cloud", _said(exc), token, "the attribute condition of the pool's provider") from exc
     runner.mask(federated)
@@ -219,7 +219,7 @@ def _gcp(
     document: dict[str, object] = {
         "type": "external_account",
         "audience": resource,
-        "subject_token_type": fields["subjectTokenType"],
+        "subject_token_type": form["subject_token_type"],
         "token_url": token_url,
         "credential_source": {"file": str(source)},
     }
