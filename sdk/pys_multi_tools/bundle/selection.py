@@ -48,11 +48,10 @@ _FILES = (
     ("*.py[co]", "a cache"),
     ("*.pyi", "a stub"),
     ("py.typed", "a stub"),
-    ("test_*.py", "tests"),
-    ("*_test.py", "tests"),
     ("conftest.py", "tests"),
 )
-# At the top of the project only: below, a package may well use such a name.
+_TEST_MODULE = re.compile(r"(?:test_.*|.*_test)\.py$")
+# At the top of the project only, and only where it is no package: below, a package may well use such a name.
 _TOP_FOLDERS = {
     "docs": "documentation",
     "doc": "documentation",
@@ -127,15 +126,33 @@ class _Walk:
         self.left_out: list[tuple[str, str]] = []
         self.ignores: list[_Ignore] = []
         self.tests: list[File] = []
+        self.test_modules: list[File] = []
 
     def run(self) -> list[File]:
         for folder in reversed(_up_to_repository(self.root)[1:]):
             self._read_ignore_above(folder)
         files = list(self._folder(self.root, "", self.base == self.root, ()))
+        files += self._mentioned(files)
         if any(file.path.endswith(".py") and imports_tests(file.data) for file in files):
+            for file in self.tests:
+                self._refuse_credential(file)
             return files + self.tests
         self.left_out += [(name, "tests") for name in dict.fromkeys(_tests_folder(f.source) for f in self.tests)]
         return files
+
+    def _mentioned(self, files: Sequence[File]) -> list[File]:
+        """Modules that are named like tests, such as ``ab_test``, and that other code mentions all the same."""
+        found: list[File] = []
+        new = [*files]
+        while new:
+            words = {word for file in new if file.path.endswith(".py") for word in re.findall(rb"\w+", file.data)}
+            new = [f for f in self.test_modules if f.path.rpartition("/")[2].removesuffix(".py").encode() in words]
+            self.test_modules = [file for file in self.test_modules if file not in new]
+            found += new
+        for file in found:
+            self._refuse_credential(file)
+        self.left_out += [(file.source, "tests") for file in self.test_modules]
+        return found
 
     def _folder(self, folder: Path, name: str, inside: bool, links: tuple[Path, ...]) -> Iterator[File]:
         """The files of a folder. Inside the base everything counts, outside only what ``include`` names."""
@@ -182,9 +199,13 @@ class _Walk:
             self.left_out.append((path, reason))
             return
         file = self._file(entry, path)
-        if _tests_folder(path) and not self.include.match_file(path):
+        asked = self.include.match_file(path)
+        if _tests_folder(path) and not asked:
             self.tests.append(file)
+        elif _TEST_MODULE.match(entry.name) and not asked:
+            self.test_modules.append(file)
         else:
+            self._refuse_credential(file)
             yield file
 
     def _file(self, entry: os.DirEntry[str], path: str) -> File:
@@ -193,11 +214,13 @@ class _Walk:
             executable = bool(entry.stat().st_mode & 0o100)
         except OSError as error:
             raise BundleError(f"cannot be read: {error.strerror}", where=entry.path) from error
-        kind = secrets.looks_like(path) or secrets.holds(data)
-        if kind and not self.explicit.match_file(path):
-            raise _refused(path, kind)
         below_src = self.base != self.root and path.startswith("src/")
         return File(path.removeprefix("src/") if below_src else path, path, data, executable)
+
+    def _refuse_credential(self, file: File) -> None:
+        kind = secrets.looks_like(file.source) or secrets.holds(file.data)
+        if kind and not self.explicit.match_file(file.source):
+            raise _refused(file.source, kind)
 
     def _reason(self, real: Path, path: str, *, is_folder: bool) -> str:
         """Why a file or folder (with a slash at its end) stays out; empty where it goes in."""
@@ -230,7 +253,8 @@ class _Walk:
             return "a virtual environment"
         if name.endswith(".egg-info"):
             return "build output"
-        return _FOLDERS.get(name, "") or (_TOP_FOLDERS.get(name, "") if top else "")
+        is_package = (real / "__init__.py").is_file()
+        return _FOLDERS.get(name, "") or (_TOP_FOLDERS.get(name, "") if top and not is_package else "")
 
     def _ignored(self, path: str) -> str:
         """The .gitignore that leaves a path out; a deeper one has the last word."""

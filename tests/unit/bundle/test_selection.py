@@ -52,6 +52,35 @@ def test_src_layout_takes_what_lies_in_src_and_what_include_names(tmp_path: Path
     assert selected(tmp_path, include=["config/*.yaml"]) == {"shop/app.py", "other.py", "config/a.yaml"}
 
 
+def test_modules_that_are_named_like_tests_and_used_like_code(tmp_path: Path) -> None:
+    code = "def later():\n    from shop.ab_test import X\n    from . import (\n        test_data,\n    )\n"
+    files = {
+        "shop/app.py": code,
+        "shop/ab_test.py": "import shop.deep_test",
+        "shop/deep_test.py": "",
+        "shop/test_data.py": "",
+    }
+    write(tmp_path, {**files, "shop/test_app.py": "import shop.ab_test"})
+    selection = select(tmp_path, "shop.app:app")
+    assert paths(selection) == set(files)
+    assert ("shop/test_app.py", "tests") in selection.left_out
+
+
+def test_packages_that_are_named_like_folders_of_a_project(tmp_path: Path) -> None:
+    write(
+        tmp_path, {"shop/app.py": "", "docs/__init__.py": "", "docs/x.py": "", "build/__init__.py": "", "dist/x.py": ""}
+    )
+    assert selected(tmp_path) == {"shop/app.py", "docs/__init__.py", "docs/x.py", "build/__init__.py"}
+
+
+def test_credentials_among_tests_refuse_only_where_the_tests_go_in(tmp_path: Path) -> None:
+    write(tmp_path, {"shop/app.py": "", "tests/server.key": "x", "tests/.env": "A=1", "shop/tests/cert.pem": ""})
+    assert selected(tmp_path) == {"shop/app.py"}
+    write(tmp_path, {"shop/app.py": "from tests import helper"})
+    with pytest.raises(BundleError, match="is refused"):
+        select(tmp_path, "shop.app:app")
+
+
 def test_single_module(tmp_path: Path) -> None:
     write(tmp_path, {"app.py": "", "pyproject.toml": ""})
     assert selected(tmp_path, "app:app") == {"app.py"}
