@@ -197,6 +197,45 @@ def test_a_pure_project_from_a_repository_is_built_for_any_target(root: Path, ca
     assert "versioned/__init__.pyc" in names(artefact)
     versions = {package["name"]: package["version"] for package in record(artefact)["distributions"]}
     assert versions["versioned"] == "1.2"
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert f"versioned @ git+file://{repository}@{commit}\n" in read(artefact, "pys_multi_requirements.txt").decode()
+
+
+def test_the_project_itself_among_its_requirements(root: Path, cache: Path) -> None:
+    pyproject = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["six"]\n'
+    make_project(root, imports="import six, idna\n", requirements=["-e .", "idna"], files={"pyproject.toml": pyproject})
+    artefact = one(built(root, cache, host()))
+    assert {package["name"] for package in record(artefact)["distributions"]} == {"six", "idna"}
+
+
+def test_a_lock_of_what_pys_multi_brings_too(root: Path, cache: Path) -> None:
+    # pys-multi brings annotated-types, but this lock does not come from there.
+    make_project(root, imports="import annotated_types\n", files={"pyproject.toml": "[tool.other]\n"})
+    write(root, {"wanted.in": "annotated-types\n"})
+    uv_tool.run(["pip", "compile", "wanted.in", "--output-file", "pylock.toml"], cwd=root, what="lock")
+    artefact = one(built(root, cache, host()))
+    assert [package["name"] for package in record(artefact)["distributions"]] == ["annotated-types"]
+
+
+def test_dynamic_dependencies_of_a_path_dependency(root: Path, tmp_path: Path, cache: Path) -> None:
+    pyproject = """
+[project]
+name = "dyn"
+version = "1"
+dynamic = ["dependencies"]
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[tool.setuptools.dynamic]
+dependencies = { file = "needs.txt" }
+"""
+    write(tmp_path, {"dyn/pyproject.toml": pyproject, "dyn/dyn.py": "", "dyn/needs.txt": "six\n"})
+    make_project(root, imports="import dyn\n", requirements=["../dyn"])
+    assert "six.pyc" in names(one(built(root, cache, host())))
+    write(tmp_path, {"dyn/needs.txt": "idna\n"})
+    found = names(one(built(root, cache, host())))
+    assert "idna/__init__.pyc" in found
+    assert "six.pyc" not in found
 
 
 def test_data_files_are_read_with_importlib_resources(root: Path, tmp_path: Path, cache: Path) -> None:

@@ -83,8 +83,16 @@ def find_inputs(root: Path, requirements: Sequence[str], extras: Sequence[str], 
     for name in ("pylock.toml", "requirements.txt"):
         if (root / name).is_file():
             return Inputs(root, _kind(root / name), (root / name,), extras, groups)
-    if (root / "pyproject.toml").is_file() and "project" in read_toml(root / "pyproject.toml"):
-        return Inputs(root, "pyproject", (root / "pyproject.toml",), extras, groups)
+    pyproject = root / "pyproject.toml"
+    document = read_toml(pyproject) if pyproject.is_file() else {}
+    if "project" in document:
+        return Inputs(root, "pyproject", (pyproject,), extras, groups)
+    if document.get("tool", {}).get("poetry", {}).get("dependencies", {}).keys() - {"python"}:
+        raise BundleError(
+            "the dependencies stand in [tool.poetry] only, which no other tool reads",
+            where=str(pyproject),
+            hint="move them to [project], which Poetry 2 reads too; or run: poetry export --output requirements.txt",
+        )
     return Inputs(root, "none", (), extras, groups)
 
 

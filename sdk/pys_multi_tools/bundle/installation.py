@@ -172,6 +172,7 @@ class Installation:
             cwd=self.inputs.root,
             what="the dependencies cannot be installed",
             where=", ".join(file.name for file in self.inputs.files),
+            indexes=resolve.index_options(self.inputs),
         )
 
     def _walk(self) -> Iterator[tuple[str, Path, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pys_multi_tools.bundle import uv_tool
 from pys_multi_tools.bundle.bytecode import Interpreter
+from pys_multi_tools.bundle.inputs import read_toml
 from pys_multi_tools.bundle.resolve import Package, normal
 from pys_multi_tools.errors import BundleError
 from pys_multi_tools.target import Target
@@ -27,12 +28,21 @@ def digest(folder: Path) -> str:
 
 
 def metadata_digest(folder: Path) -> str:
-    """SHA-256 over what says which dependencies a project has."""
+    """SHA-256 over what says which dependencies a project has: any file may where they are dynamic."""
+    if not _is_static(folder / "pyproject.toml"):
+        return digest(folder)
     total = sha256()
     for name in ("pyproject.toml", "setup.cfg", "setup.py"):
         file = folder / name
         total.update(file.read_bytes() if file.is_file() else b"-")
     return total.hexdigest()
+
+
+def _is_static(pyproject: Path) -> bool:
+    if not pyproject.is_file():
+        return False
+    project = read_toml(pyproject).get("project", {})
+    return bool(project) and not {"dependencies", "optional-dependencies"} & set(project.get("dynamic", ()))
 
 
 def build(folders: Sequence[Path], target: Target, interpreter: Interpreter | None, scratch: Path) -> list[Package]:

@@ -7,6 +7,7 @@ pys-multi itself, and what only pys-multi brings, is never part of it: its SDK s
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from pys_multi_tools.bundle import uv_tool
 from pys_multi_tools.bundle.bytecode import Interpreter
-from pys_multi_tools.bundle.inputs import Inputs, read_toml
+from pys_multi_tools.bundle.inputs import Inputs, local_projects, read_toml
 from pys_multi_tools.errors import BundleError
 from pys_multi_tools.target import Target
 
@@ -24,6 +25,8 @@ OWN_NAME = "pys-multi"
 
 Package = dict[str, Any]
 _HASH = re.compile(r"--hash[= ]sha256:([0-9a-f]{64})")
+_INDEX_OPTION = re.compile(r"^(-i|--index-url|--extra-index-url)[ =]+(\S+)")
+_INDEX_VARIABLES = {"-i": "UV_DEFAULT_INDEX", "--index-url": "UV_DEFAULT_INDEX", "--extra-index-url": "UV_INDEX"}
 _PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*==")
 
 
@@ -42,14 +45,24 @@ class Resolution:
         """The set in the form of a requirements file, with the hashes that are known."""
         lines = []
         for package in self.packages:
-            line = f"{package['name']}=={package['version']}" if "version" in package else package["name"]
-            hashes = sorted(
-                file["hashes"]["sha256"]
-                for file in [*package.get("wheels", ()), *filter(None, [package.get("sdist")])]
-                if "sha256" in file.get("hashes", {})
-            )
-            lines.append(" \\\n    ".join([line, *(f"--hash=sha256:{digest}" for digest in hashes)]))
+            files = [*package.get("wheels", ()), *filter(None, [package.get("sdist"), package.get("archive")])]
+            hashes = sorted({file["hashes"]["sha256"] for file in files if "sha256" in file.get("hashes", {})})
+            lines.append(" \\\n    ".join([_line(package), *(f"--hash=sha256:{digest}" for digest in hashes)]))
         return "\n".join(lines) + "\n" if lines else ""
+
+
+def _line(package: Package) -> str:
+    """One distribution, by version or by the commit or file that it comes from; never with a password."""
+    name, vcs, archive = package["name"], package.get("vcs"), package.get("archive", {})
+    if vcs and "url" in vcs:
+        place = f"{vcs['type']}+{vcs['url']}@{vcs['commit-id']}"
+        if "subdirectory" in vcs:
+            place += f"#subdirectory={vcs['subdirectory']}"
+    else:
+        place = archive.get("url", "")
+    if place:
+        return f"{name} @ {without_password(place)}"
+    return f"{name}=={package['version']}" if "version" in package else str(name)
 
 
 def resolve(inputs: Inputs, target: Target, interpreter: Interpreter | None, scratch: Path) -> Resolution:
@@ -67,16 +80,20 @@ def resolve(inputs: Inputs, target: Target, interpreter: Interpreter | None, scr
         base = inputs.root
     allowed = _hashes(inputs) if inputs.kind == "requirements" else {}
     packages, local = [], []
+    brings_us = inputs.kind == "requirements"
     for package in document.get("packages", ()):
         name = normal(package["name"])
         if name == OWN_NAME:
+            brings_us = True
             continue
         folder = package.get("directory", {}).get("path")
         if folder is not None:
-            local.append((base / folder).resolve())
+            project = (base / folder).resolve()
+            if project != inputs.root.resolve():  # its code goes in as the user's own
+                local.append(project)
             continue
         packages.append(_with_allowed_hashes(_absolute(package, base), allowed.get(name), inputs))
-    return Resolution(tuple(packages), tuple(local), _roots(inputs))
+    return Resolution(tuple(packages), tuple(local), _roots(inputs) if brings_us else None)
 
 
 def write_pylock(packages: Iterable[Package], file: Path) -> None:
@@ -132,13 +149,24 @@ def _compiled(inputs: Inputs, target: Target, interpreter: Interpreter | None, s
     return uv_tool.run(
         [
             "pip", "compile", *files, *selected, "--format", "pylock.toml", "--no-header", "--no-annotate",
-            "--excludes", str(excludes),
+            "--excludes", str(excludes), *_refreshed(inputs),
             *python_options(target, interpreter), *uv_tool.platform_options(target),
         ],
         cwd=inputs.root,
         what="the dependencies cannot be resolved",
         where=", ".join(file.name for file in inputs.files),
     )  # fmt: skip
+
+
+def _refreshed(inputs: Inputs) -> list[str]:
+    """uv remembers what a local project asks for until its pyproject.toml changes, but dynamic ones read more."""
+    options = []
+    for folder in local_projects(inputs):
+        file = folder / "pyproject.toml"
+        project = read_toml(file).get("project", {}) if file.is_file() else {}
+        if project.get("dynamic") and "name" in project:
+            options += ["--refresh-package", project["name"]]
+    return options
 
 
 def _extra_lines(inputs: Inputs) -> list[str]:
@@ -162,6 +190,22 @@ def _hashes(inputs: Inputs) -> dict[str, frozenset[str]]:
         if pinned and hashes:
             result[normal(pinned[1])] = frozenset(hashes)
     return result
+
+
+def index_options(inputs: Inputs) -> dict[str, str]:
+    """The indexes that requirement files name, as uv's variables: a lock keeps the addresses without passwords."""
+    found: dict[str, list[str]] = {}
+    for line in requirement_lines(inputs) if inputs.kind == "requirements" else ():
+        match = _INDEX_OPTION.match(line)
+        if match:
+            value = re.sub(r"\$\{([A-Z0-9_]+)\}", lambda name: os.environ.get(name[1], name[0]), match[2])
+            found.setdefault(_INDEX_VARIABLES[match[1]], []).append(value)
+    return {name: values[-1] if name == "UV_DEFAULT_INDEX" else " ".join(values) for name, values in found.items()}
+
+
+def without_password(url: str) -> str:
+    """An address without the credentials in it."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1", url)
 
 
 def requirement_lines(inputs: Inputs) -> list[str]:
@@ -211,8 +255,9 @@ def _roots(inputs: Inputs) -> frozenset[str] | None:
     if inputs.kind == "requirements":
         text = "\n".join(file.read_text("utf-8", errors="replace") for file in inputs.files)
         return annotated_roots(text)
-    if inputs.kind == "pylock.toml" and (inputs.root / "pyproject.toml").is_file():
-        return frozenset(map(normal, direct_names(inputs)))
+    if inputs.kind == "pylock.toml":
+        names = frozenset(map(normal, direct_names(inputs)))
+        return names if OWN_NAME in names else None  # a lock of something else says nothing about who asked
     return None
 
 
@@ -233,8 +278,21 @@ def direct_lines(inputs: Inputs) -> list[str]:
         if normal(name) in map(normal, inputs.extras):
             lines += extra
     for group in inputs.groups:
-        lines += [line for line in groups.get(group, ()) if isinstance(line, str)]
+        lines += _group_lines(groups, group, frozenset())
     return [line for line in lines if isinstance(line, str)]
+
+
+def _group_lines(groups: Mapping[str, Any], name: str, seen: frozenset[str]) -> list[str]:
+    """The requirements of a dependency group and of those it includes (PEP 735)."""
+    lines: list[str] = []
+    for key, items in groups.items():
+        if normal(key) == normal(name) and normal(key) not in seen:
+            for item in items:
+                if isinstance(item, str):
+                    lines.append(item)
+                elif isinstance(item, dict) and "include-group" in item:
+                    lines += _group_lines(groups, item["include-group"], seen | {normal(key)})
+    return lines
 
 
 def annotated_roots(text: str) -> frozenset[str] | None:

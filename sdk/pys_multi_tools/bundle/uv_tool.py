@@ -24,9 +24,14 @@ _NO_WHEEL = (
 _UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX")
 
 
-def run(arguments: Sequence[str], *, cwd: Path, what: str, where: str = "") -> str:
-    """Standard output of uv. Raises BundleError with uv's own words below ``what``."""
-    ended = _run(arguments, cwd)
+def run(
+    arguments: Sequence[str], *, cwd: Path, what: str, where: str = "", indexes: Mapping[str, str] | None = None
+) -> str:
+    """Standard output of uv. Raises BundleError with uv's own words below ``what``.
+
+    indexes: uv's variables for indexes that a requirements file names, beside those of the environment.
+    """
+    ended = _run(arguments, cwd, indexes)
     if ended.returncode:
         raise _error(ended.stderr, what, where)
     return ended.stdout
@@ -67,7 +72,9 @@ def index_environment(project: Path) -> dict[str, str]:
     return {name: value for name, value in _environment(project).items() if name in _UV_INDEXES}
 
 
-def _run(arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    arguments: Sequence[str], cwd: Path, indexes: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     from uv import find_uv_bin
 
     try:
@@ -77,7 +84,7 @@ def _run(arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [binary, *arguments, "--quiet", "--no-progress", "--color", "never", "--no-python-downloads"],
         cwd=cwd,
-        env=_environment(cwd),
+        env=_with_indexes(_environment(cwd), indexes or {}),
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -91,6 +98,11 @@ def _environment(project: Path) -> dict[str, str]:
     if not any(_names_index(project / name) for name in ("uv.toml", "pyproject.toml")):
         environment.update(from_pip())
     return environment
+
+
+def _with_indexes(environment: dict[str, str], indexes: Mapping[str, str]) -> dict[str, str]:
+    more = " ".join(filter(None, [environment.get("UV_INDEX", ""), indexes.get("UV_INDEX", "")]))
+    return {**environment, **indexes, **({"UV_INDEX": more} if more else {})}
 
 
 def _error(stderr: str, what: str, where: str) -> BundleError:
