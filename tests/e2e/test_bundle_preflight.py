@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,6 +261,17 @@ def test_entry_files_and_runtime_modules_are_added_and_collisions_are_refused(ro
     assert "provider x" in str(caught.value)
 
 
+def test_a_package_is_told_its_real_place(root: Path, tmp_path: Path, cache: Path) -> None:
+    from tests.e2e.test_bundle_dependencies import make_wheel
+
+    # OpenCV finds itself again on sys.path by its real path.
+    code = "import os, sys\nassert os.path.dirname(os.path.dirname(os.path.realpath(__file__))) in sys.path\n"
+    wheel = tmp_path / "placed-1.0-py3-none-any.whl"
+    make_wheel(wheel, "placed", {"placed/__init__.py": code})
+    make_project(root, imports="import placed\n", requirements=[f"placed @ {wheel.as_uri()}"])
+    assert one(built(root, cache, host())).report.preflight == "imported"
+
+
 @pytest.fixture
 def private_index(tmp_path: Path) -> Iterator[str]:
     """An index on loopback that asks for a password and has one distribution."""
@@ -302,12 +314,13 @@ def private_index(tmp_path: Path) -> Iterator[str]:
     thread.join()
 
 
-@pytest.mark.parametrize("configured", ["pip", "uv"])
+@pytest.mark.parametrize("configured", ["pip", "uv", "requirements"])
 def test_a_private_index_comes_from_the_users_own_configuration(
     root: Path, cache: Path, private_index: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, configured: str
 ) -> None:
-    make_project(root, imports="import private_thing\n", requirements=["private-thing"])
     url = f"http://me:hunter2@{private_index}"
+    option = [f"--index-url {url}"] if configured == "requirements" else []
+    make_project(root, imports="import private_thing\n", requirements=[*option, "private-thing"])
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     for name in [name for name in __import__("os").environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
@@ -315,13 +328,15 @@ def test_a_private_index_comes_from_the_users_own_configuration(
         write(tmp_path, {"pip.conf": f"[global]\nindex-url = {url}\nextra-index-url =\nfind-links =\n"})
         monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     else:
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    if configured == "uv":
         monkeypatch.setenv("UV_DEFAULT_INDEX", url)
     uv_tool.from_pip.cache_clear()
     try:
         artefact = one(built(root, cache, host()))
         assert "private_thing.pyc" in names(artefact)
         assert b"hunter2" not in artefact.path.read_bytes() + artefact.record.read_bytes() + artefact.sbom.read_bytes()
-        write(root, {"requirements.txt": "private-thing==9\n"})
+        write(root, {"requirements.txt": "\n".join([*option, "private-thing==9\n"])})
         with pytest.raises(BundleError) as caught:
             built(root, cache, host())
         assert "hunter2" not in str(caught.value)

@@ -77,7 +77,7 @@ def check_path(path: str, origin: str = "") -> None:
     if problem:
         raise BundleError(
             f"the path {path!r} {problem} and cannot go into an artefact",
-            where=origin,
+            where=origin.encode(errors="backslashreplace").decode(),
             hint="rename the file, or leave it out with bundle.exclude",
         )
 

@@ -8,12 +8,13 @@ shared; cleaning and sweeping take it alone, so that nothing is removed under a 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +26,7 @@ MAX_BYTES = 2 * 1024**3
 #: Seconds after its last use in which a folder is never swept: a deploy may be uploading it.
 KEEP_SECONDS = 3600
 
-_SIZE = ".size"
+_CONTENT = ".content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,10 @@ class Cache:
     def in_use(self) -> Iterator[None]:
         """While a build reads and adds. Sweeps afterwards where something was added. Raises BundleError."""
         try:
+            # For its owner only: what was resolved may hold the password of an index.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("tmp", "locks", "objects"):
-                (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+                (self.root / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             hint = "set PYS_MULTI_CACHE_DIR to a folder that you can write"
             raise BundleError(f"cannot be made: {error.strerror}", where=str(self.root), hint=hint) from error
@@ -72,6 +75,9 @@ class Cache:
         try:
             os.utime(folder)
         except FileNotFoundError:
+            return None
+        if not _is_whole(folder):
+            self._discard(folder)  # a disk that was full, or somebody's hand: it can be made again
             return None
         return folder
 
@@ -99,9 +105,11 @@ class Cache:
     def read_object(self, key: str) -> bytes | None:
         """The small value stored under a key, or None."""
         try:
-            return self._object(key).read_bytes()
+            stored = self._object(key).read_bytes()
         except FileNotFoundError:
             return None
+        digest, data = stored[:32], stored[32:]
+        return data if sha256(data).digest() == digest else None
 
     def write_object(self, key: str, data: bytes) -> None:
         """Stores a small value; whoever writes the same key writes the same bytes."""
@@ -109,7 +117,7 @@ class Cache:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.root / "tmp")
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.write(sha256(data).digest() + data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
@@ -141,7 +149,8 @@ class Cache:
             for name in names:
                 path = os.path.join(folder, name)
                 size += os.lstat(path).st_size
-        (content / _SIZE).write_text(str(size))
+        sizes = {entry.name: entry.stat().st_size for entry in content.iterdir() if entry.is_file()}
+        (content / _CONTENT).write_text(json.dumps({"bytes": size, "files": sizes}))
         # The files at the top are what the rest can be made from again: they must survive a power cut.
         for entry in content.iterdir():
             if entry.is_file():
@@ -164,10 +173,15 @@ class Cache:
                         yield status.st_mtime, status.st_size, item
                     continue
                 try:
-                    size = int((folder / _SIZE).read_text())
+                    size = json.loads((folder / _CONTENT).read_text())["bytes"]
                 except (OSError, ValueError):
                     size = 0
                 yield folder.stat().st_mtime, size, folder
+
+    def _discard(self, folder: Path) -> None:
+        """Renamed first, so that whoever is killed here leaves no half folder under a valid key."""
+        with self.scratch() as scratch, suppress(FileNotFoundError):  # another process was faster
+            folder.rename(scratch / "gone")
 
     def _sweep(self) -> None:
         try:
@@ -186,14 +200,20 @@ class Cache:
                         break
                     total -= size
                     if path.is_dir():
-                        # Renamed first: a sweep that is killed leaves no half folder under a valid key.
-                        gone = self.root / "tmp" / path.name
-                        path.rename(gone)
-                        shutil.rmtree(gone, ignore_errors=True)
+                        self._discard(path)
                     else:
                         path.unlink()
         except BlockingIOError:
             return  # another build is running; its own end sweeps
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files at the top are there and as long as they were."""
+    try:
+        files = json.loads((folder / _CONTENT).read_text())["files"]
+        return all(os.stat(folder / name).st_size == size for name, size in files.items())
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def own_entries(files: Sequence[File], target: Target, interpreter: Interpreter 
     The user's modules and the entry files ship with their source. The SDK's, like those of a distribution from
     an index, ship as bytecode.
     """
+    for file in files:
+        archive.check_path(file.path, f"{PROJECT_ORIGIN}: {file.source}")
     entries = [
         archive.pack(file.path, file.data, executable=file.executable, origin=f"{PROJECT_ORIGIN}: {file.source}")
         for file in files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from pathspec import GitIgnoreSpec
 from pys_multi_tools.bundle import archive, slim
 from pys_multi_tools.bundle.archive import Entry
 from pys_multi_tools.bundle.bytecode import Detail, Interpreter, Source, compile_sources, pyc_path
+
+# As the import system of CPython names them: x.so, x.abi3.so, x.cpython-313-x86_64-linux-gnu.so, x.cp313-win_amd64.pyd.
+_NATIVE_MODULE = re.compile(r"((?:.*/)?[^/.]+)(?:\.(?:abi3|cpython-[^/.]+|cp\d+[^/.]*))?\.(?:so|pyd)$")
 
 
 class InstalledFile(NamedTuple):
@@ -46,7 +50,7 @@ def pack_files(
         and slim.is_bytecode_only(path, packages)
         and not include.match_file(path)
     }
-    shadowed = alone & {_twin(path) for path in files if path.endswith((".so", ".pyd"))}
+    shadowed = alone & set(filter(None, map(_twin, files)))
     files = {path: file for path, file in files.items() if path not in shadowed}
     alone -= shadowed
     sources = [
@@ -108,6 +112,6 @@ def records(entries: Iterable[Entry], infos: Mapping[str, str]) -> list[Entry]:
 
 
 def _twin(path: str) -> str:
-    """The Python module that is never read because a native one of its name lies beside it."""
-    folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}{name.partition('.')[0]}.py"
+    """The Python module that is never read because a native one of its name lies beside it; empty for none."""
+    match = _NATIVE_MODULE.match(path)
+    return f"{match[1]}.py" if match else ""

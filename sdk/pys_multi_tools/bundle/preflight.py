@@ -10,6 +10,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,7 +135,7 @@ def _is_native(path: str) -> bool:
 
 
 def _lay_out(subject: Subject, tree: Path, cache: Cache) -> None:
-    """Unpacks the artefact. The layer is unpacked once and then linked to: its files are never written."""
+    """Unpacks the artefact. The layer is unpacked once; its files are linked, not copied."""
     tree.mkdir()
     archive.write_files(subject.own, tree)
     if subject.layer.entries:
@@ -144,12 +145,17 @@ def _lay_out(subject: Subject, tree: Path, cache: Cache) -> None:
 
 
 def _link(source: Path, tree: Path) -> None:
+    """Hard links: a package that asks for its real path must be told the one in the tree."""
     for item in os.scandir(source):
         place = tree / item.name
-        if not place.exists():
-            place.symlink_to(item.path)
-        elif item.is_dir():
+        if item.is_dir():
+            place.mkdir(exist_ok=True)
             _link(Path(item.path), place)
+        elif not place.exists():
+            try:
+                os.link(item.path, place)
+            except OSError:  # a file system without them
+                shutil.copy2(item.path, place)
 
 
 def _run(subject: Subject, interpreter: Interpreter, tree: Path, scratch: Path) -> tuple[dict[str, Any], str]:

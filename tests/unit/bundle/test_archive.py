@@ -119,3 +119,10 @@ def _digest(data: bytes) -> str:
     from hashlib import sha256
 
     return sha256(archive.pack("a", data).packed).hexdigest()[:16]
+
+
+def test_a_path_that_is_not_unicode_is_refused_in_words_that_can_be_printed() -> None:
+    with pytest.raises(BundleError, match="is not Unicode") as caught:
+        archive.check_path("shop/\udcff.txt", "the project: shop/\udcff.txt")
+    assert "shop/\\udcff.txt" in str(caught.value)
+    str(caught.value).encode()

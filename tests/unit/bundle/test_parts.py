@@ -132,6 +132,37 @@ def test_who_reads_stubs(source: bytes, reads: bool) -> None:
     assert slim.reads_stubs(source) is reads
 
 
+def test_dependencies_that_only_poetry_reads_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"pyproject.toml": "[tool.poetry.dependencies]\npython = '^3.11'\n"})
+    assert find_inputs(tmp_path, (), (), ()).kind == "none"
+    write(tmp_path, {"pyproject.toml": "[tool.poetry.dependencies]\npython = '^3.11'\nsix = '*'\n"})
+    with pytest.raises(BundleError, match=r"tool\.poetry") as caught:
+        find_inputs(tmp_path, (), (), ())
+    assert "poetry export" in caught.value.hint
+
+
+def test_what_a_group_includes_was_asked_for(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "pyproject.toml": "[project]\nname = 'x'\nversion = '1'\ndependencies = ['six']\n"
+            "[dependency-groups]\na = ['idna']\nb = [{include-group = 'A'}, {include-group = 'b'}, 'attrs']\n"
+        },
+    )
+    inputs = Inputs(tmp_path, "pylock.toml", (), (), ("b",))
+    assert resolve.direct_names(inputs) == ["six", "idna", "attrs"]
+
+
+def test_indexes_of_requirement_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2")
+    text = "-i https://a/simple\n--extra-index-url https://u:${TOKEN}@b/simple\n-r more.txt\nsix\n"
+    write(tmp_path, {"requirements.txt": text, "more.txt": "--extra-index-url=https://c/${ABSENT}\n"})
+    assert resolve.index_options(find_inputs(tmp_path, (), (), ())) == {
+        "UV_DEFAULT_INDEX": "https://a/simple",
+        "UV_INDEX": "https://u:hunter2@b/simple https://c/${ABSENT}",
+    }
+
+
 def test_inputs_by_precedence(tmp_path: Path) -> None:
     def kind() -> str:
         return find_inputs(tmp_path, (), (), ()).kind
@@ -280,6 +311,32 @@ def test_a_folder_that_fails_to_be_made_is_not_there(tmp_path: Path) -> None:
             store.get("things", "key", fail)
         assert store.path("things", "key") is None
         assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_is_not_whole_is_made_again(tmp_path: Path) -> None:
+    store = Cache(tmp_path / "cache")
+    made = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "a").write_text("text")
+
+    with store.in_use():
+        folder = store.get("things", "key", make)
+        assert store.get("things", "key", make) == folder
+        assert len(made) == 1
+        (folder / "a").write_text("te")
+        assert (store.get("things", "key", make) / "a").read_text() == "text"
+        (folder / "a").unlink()
+        assert (store.get("things", "key", make) / "a").read_text() == "text"
+        assert len(made) == 3
+
+        store.write_object("name", b"value")
+        assert store.read_object("name") == b"value"
+        (stored,) = (file for file in (store.root / "objects").rglob("*") if file.is_file())
+        stored.write_bytes(stored.read_bytes()[:-1])
+        assert store.read_object("name") is None
+        assert store.root.stat().st_mode & 0o077 == 0
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
