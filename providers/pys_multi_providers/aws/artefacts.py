@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ Json = dict[str, Any]
 
 #: Releases that can be returned to.
 KEPT = 20
+#: Builds that the name of a release says: names of objects are limited to 1,024 bytes ("Naming Amazon S3 objects").
+_NAMED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,18 @@ class Artefacts:
 
     # ---- releases
 
-    def releases(self) -> list[Release]:
-        """The last releases, newest first."""
+    def builds(self) -> tuple[str, ...]:
+        """The builds of the last releases, newest first; the names of the objects say them."""
+        keys = self._release_keys()
+        return tuple(
+            dict.fromkeys(build for key in keys for build in key.removesuffix(".json").split("-")[-1].split("."))
+        )
+
+    def releases(self) -> Iterator[Release]:
+        """The last releases, newest first; each is read when it is asked for."""
+        return map(self._release, self._release_keys())
+
+    def _release_keys(self) -> list[str]:
         if not self.is_there():
             return []
         found = self._cloud.pages(
@@ -200,8 +212,7 @@ class Artefacts:
             Prefix=f"{self._folder}releases/",
             ExpectedBucketOwner=self._cloud.account,
         )
-        keys = sorted((entry["Key"] for entry in found), reverse=True)[:KEPT]
-        return each(self._release, keys)
+        return sorted((entry["Key"] for entry in found), reverse=True)[:KEPT]
 
     def _release(self, key: str) -> Release:
         fields = json.loads(self._s3("get_object", Key=key)["Body"])
@@ -211,8 +222,9 @@ class Artefacts:
     def put_release(self, builds: Mapping[str, Build], versions: Mapping[str, str], template: str) -> None:
         """Notes what is live now."""
         release = Release(time.time(), dict(builds), dict(versions), template)
+        ids = sorted({build.id for build in builds.values()})[:_NAMED]
         # Fixed width, so that the order of keys is the order of time.
-        key = f"{self._folder}releases/{int(release.time * 1000):015d}.json"
+        key = f"{self._folder}releases/{int(release.time * 1000):015d}-{'.'.join(ids)}.json"
         self._s3("put_object", Key=key, Body=json.dumps(asdict(release)).encode(), ContentType="application/json")
 
     # ---- the end

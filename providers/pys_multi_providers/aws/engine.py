@@ -177,7 +177,7 @@ class Engine:
         state = self._settle(state, text, builds, versions)
         self._prove(functions, builds, versions)
         outputs = self._finished(state, text, builds, versions)
-        self._prune(functions)
+        each(lambda name: functions.prune(name, versions[name], KEPT), builds)
         return outputs
 
     def _is_live(self, state: State, live: Mapping[str, Live | None], builds: Mapping[str, Build]) -> bool:
@@ -289,8 +289,8 @@ class Engine:
 
     def _finished(self, state: State, text: str, builds: Mapping[str, Build], versions: Mapping[str, str]) -> Outputs:
         """Notes the release unless it is the last one that was noted, and says what there is."""
-        releases = self.artefacts.releases()
-        if not releases or (releases[0].builds, releases[0].versions) != (dict(builds), dict(versions)):
+        last = next(self.artefacts.releases(), None)
+        if last is None or (last.builds, last.versions) != (dict(builds), dict(versions)):
             key, _ = self.artefacts.put_template(text)
             self.artefacts.put_release(builds, versions, key)
         return self._outputs(state, builds)
@@ -306,15 +306,6 @@ class Engine:
             build_ids={name: build.id for name, build in builds.items()},
             values={**others, "Stack": self.names.stack},
         )
-
-    def _prune(self, functions: Functions) -> None:
-        """Versions that no release names any more, as the account's storage for code is limited."""
-        releases = self.artefacts.releases()
-
-        def prune(name: str) -> None:
-            functions.prune(name, {r.versions[name] for r in releases if name in r.versions}, KEPT)
-
-        each(prune, releases[0].builds if releases else ())
 
     # ---- templates and parameters
 
@@ -357,13 +348,13 @@ class Engine:
         return self._converge(text, release.builds, secrets, None, Rollout(), lambda: None)
 
     def _former(self, build_id: str | None) -> Release:
-        releases = self.artefacts.releases()
-        present = releases[0].builds if releases else {}
-        for release in releases:
+        present = None
+        for release in self.artefacts.releases():
+            present = release.builds if present is None else present
             ids = {build.id for build in release.builds.values()}
             if (release.builds != present) if build_id is None else (build_id in ids):
                 return release
-        known = ", ".join(dict.fromkeys(build.id for r in releases for build in r.builds.values())) or "none"
+        known = ", ".join(self.artefacts.builds()) or "none"
         what = f"build {build_id!r} is not known" if build_id is not None else "there is no former build"
         raise ProviderError(what, where=f"stack {self.names.stack}", hint=f"the builds that are here: {known}")
 

@@ -34,13 +34,12 @@ def status(engine: Engine) -> Status:
     live = engine.functions().all_live()
     functions = tuple(_function(name, found) for name, found in live.items())
     well = not state.never_served and bool(functions) and all(f.state == "serving" for f in functions)
-    releases = engine.artefacts.releases()
     return Status(
         state="serving" if well else "degraded",
         url=(state.outputs.get("DomainUrl") or state.outputs.get("Url", "")).rstrip("/"),
         functions=functions,
         queues=queues(engine),
-        builds=tuple(dict.fromkeys(build.id for release in releases for build in release.builds.values())),
+        builds=engine.artefacts.builds(),
         **common,
     )
 

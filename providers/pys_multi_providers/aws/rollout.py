@@ -256,12 +256,13 @@ class Functions:
             return False
         return True
 
-    def prune(self, name: str, keep: set[str], count: int) -> None:
-        """Deletes old versions: all but the newest ``count``, and those to keep."""
+    def prune(self, name: str, live: str, count: int) -> None:
+        """Deletes old versions, as the account's storage for code is limited: all but the newest ``count`` and the
+        live one."""
         found = self._cloud.pages("lambda", "list_versions_by_function", "Versions", FunctionName=self._names[name])
         numbers = sorted((int(entry["Version"]) for entry in found if entry["Version"] != LATEST), reverse=True)
         for number in numbers[count:]:
-            if str(number) not in keep:
+            if str(number) != live:
                 self._call("delete_function", name, Qualifier=str(number))
 
     def _call(self, operation: str, name: str, **arguments: Any) -> Json:

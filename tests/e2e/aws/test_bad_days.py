@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 
 import pytest
-from tests.support.aws_stage import AwsStage, environment, inventory, name_of, refusal, served
+from tests.support.aws_stage import SECRET, AwsStage, environment, inventory, name_of, refusal, served
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.local_stage import wait_for
 from tests.support.ministack import MiniStack
@@ -23,10 +24,27 @@ PUBLISH, SHIFT = "lambda.POST functions/versions", "lambda.PUT functions/aliases
 
 
 @pytest.fixture
-def proxy(cloud: MiniStack, stage: AwsStage) -> Iterator[FaultProxy]:
+def proxy(cloud: MiniStack, credentials: None) -> Iterator[FaultProxy]:
     """Between the deploys of the test and the emulator."""
     with FaultProxy(cloud.url, name_of) as found, environment({"AWS_ENDPOINT_URL": found.url}):
         yield found
+
+
+@pytest.fixture(scope="module")
+def shared(cloud: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsStage]:
+    with environment({**cloud.environment, "API_KEY": SECRET}):
+        found = AwsStage(tmp_path_factory.mktemp("standing") / "project", service=f"b{uuid.uuid4().hex[:8]}")
+        yield found
+        found.destroy()
+
+
+@pytest.fixture
+def standing(shared: AwsStage, credentials: None) -> AwsStage:
+    """A stage that serves; what tests before did to it is set right, which is part of the test."""
+    shared.write(uuid.uuid4().hex)
+    shared.deploy()
+    shared.write(uuid.uuid4().hex)
+    return shared
 
 
 def test_a_role_that_is_not_known_everywhere_yet_is_waited_for(
@@ -40,16 +58,17 @@ def test_a_role_that_is_not_known_everywhere_yet_is_waited_for(
     assert served(cloud, stage.service) == outputs.build_ids
 
 
-def test_a_function_that_is_still_updating_is_waited_for(stage: AwsStage, cloud: MiniStack, proxy: FaultProxy) -> None:
-    stage.deploy()
+def test_a_function_that_is_still_updating_is_waited_for(
+    standing: AwsStage, cloud: MiniStack, proxy: FaultProxy
+) -> None:
     text = "The operation cannot be performed at this time. An update is in progress for resource"
     answer = refusal("ResourceConflictException", text, 409)
     for mark, name in (("two", CODE), ("three", PUBLISH), ("four", SHIFT)):
-        stage.write(mark)
+        standing.write(mark)
         proxy.arm(Fault(name, 1, "refuse", times=2, answer=answer))
-        outputs = stage.deploy()
+        outputs = standing.deploy()
         assert proxy.fired
-        assert served(cloud, stage.service) == outputs.build_ids
+        assert served(cloud, standing.service) == outputs.build_ids
 
 
 @pytest.mark.parametrize(
@@ -82,14 +101,13 @@ def test_no_way_to_aws_is_told(stage: AwsStage) -> None:
     assert "AWS_ENDPOINT_URL" in wrong.hint
 
 
-def test_two_deploys_at_once_end_with_one_of_them_serving(stage: AwsStage, cloud: MiniStack) -> None:
-    stage.deploy()
+def test_two_deploys_at_once_end_with_one_of_them_serving(standing: AwsStage, cloud: MiniStack) -> None:
     runs = []
     for mark in ("two", "three"):
-        stage.write(mark)
-        placement = stage.place()
+        standing.write(mark)
+        placement = standing.place()
         plan = placement.provider.plan(placement.deployment)
-        runs.append((placement, plan, stage.bundle(placement)))
+        runs.append((placement, plan, standing.bundle(placement)))
     ends: dict[int, str | DeployError] = {}
 
     def run(number: int) -> None:
@@ -106,38 +124,44 @@ def test_two_deploys_at_once_end_with_one_of_them_serving(stage: AwsStage, cloud
     for thread in threads:
         thread.join()
     assert len(ends) == 2
-    live = served(cloud, stage.service)["api"]
+    live = served(cloud, standing.service)["api"]
     good = [end for end in ends.values() if isinstance(end, str)]
     errors = [end for end in ends.values() if isinstance(end, DeployError)]
     # Both may end well, one after the other; then the later one serves.
     assert not good or live in good
     assert all(error.hint for error in errors)
-    outputs = stage.deploy()
-    assert served(cloud, stage.service) == outputs.build_ids
-    assert stage.plan() == ()
+    outputs = standing.deploy()
+    assert served(cloud, standing.service) == outputs.build_ids
+    assert standing.plan() == ()
 
 
-@pytest.mark.parametrize("name", ["cloudformation.ExecuteChangeSet", PUBLISH])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_deploy_ends_soon_and_the_next_one_goes_on(
-    name: str, number: signal.Signals, stage: AwsStage, cloud: MiniStack, proxy: FaultProxy
-) -> None:
-    proxy.arm(Fault(name, 1, "delay", seconds=20))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pys_multi_tools.cli", "deploy", "-C", str(stage.root), "-s", "test", "--yes"],
+def _command(stage: AwsStage, *options: str) -> subprocess.Popen[str]:
+    command = ["deploy", "-C", str(stage.root), "-s", "test", "--yes", *options]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pys_multi_tools.cli", *command],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "cloudformation.ExecuteChangeSet"), (signal.SIGTERM, PUBLISH)]
+)
+def test_an_interrupted_deploy_ends_soon_and_the_next_one_goes_on(
+    name: str, number: signal.Signals, standing: AwsStage, cloud: MiniStack, proxy: FaultProxy
+) -> None:
+    proxy.arm(Fault(name, 1, "delay", seconds=20))
+    process = _command(standing)
     wait_for(lambda: proxy.fired or process.poll() is not None, name)
     process.send_signal(number)
     _, said = process.communicate(timeout=7)
     assert process.returncode == (130 if number == signal.SIGINT else 143), said
     assert "interrupted" in said
     proxy.arm()
-    outputs = stage.deploy()
-    assert served(cloud, stage.service) == outputs.build_ids
+    outputs = standing.deploy()
+    assert served(cloud, standing.service) == outputs.build_ids
 
 
 # ---- canaries
@@ -156,82 +180,70 @@ def _errors(cloud: MiniStack, function: str, version: str, errors: int) -> None:
     )
 
 
-def test_a_canary_gets_its_shares_and_then_all_calls(stage: AwsStage, cloud: MiniStack, proxy: FaultProxy) -> None:
-    stage.deploy()
-    stage.write("two")
-    proxy.arm()
-    outputs = stage.deploy(Rollout(steps=(0.1, 0.5), bake=1))
+def test_a_canary_gets_its_shares_and_then_all_calls(standing: AwsStage, cloud: MiniStack, proxy: FaultProxy) -> None:
+    outputs = standing.deploy(Rollout(steps=(0.1, 0.5), bake=1))
     shifts = [name for name, _ in proxy.calls if name == SHIFT]
-    assert len(shifts) == 2 * 3
-    assert "canary: 10% of the calls" in stage.told()
-    assert "canary: 50% of the calls" in stage.told()
-    found = inventory(cloud, stage.service)
-    assert all(weights == {} for _, weights in found["live"].values())
-    assert served(cloud, stage.service) == outputs.build_ids
+    assert len(shifts) == 2 * 3  # two functions: a tenth, a half, all
+    assert "canary: 10% of the calls" in standing.told()
+    assert "canary: 50% of the calls" in standing.told()
+    assert all(weights == {} for _, weights in inventory(cloud, standing.service)["live"].values())
+    assert served(cloud, standing.service) == outputs.build_ids
 
 
-def test_a_canary_that_fails_goes_back(stage: AwsStage, cloud: MiniStack) -> None:
-    first = stage.deploy()
-    stage.write("two")
-    _errors(cloud, f"{stage.service}_test_api", "1", 0)
-    _errors(cloud, f"{stage.service}_test_api", "2", 3)
+def test_a_canary_that_fails_goes_back(standing: AwsStage, cloud: MiniStack) -> None:
+    serves, live = served(cloud, standing.service), inventory(cloud, standing.service)["live"]
+    function = f"{standing.service}_test_api"
+    version = int(live[function][0])
+    _errors(cloud, function, str(version), 0)
+    _errors(cloud, function, str(version + 1), 3)
     with pytest.raises(DeployError, match="the canary failed: 3 of 20 calls"):
-        stage.deploy(Rollout(steps=(0.1,), bake=1))
-    assert served(cloud, stage.service) == first.build_ids
-    assert all(live == ("1", {}) for live in inventory(cloud, stage.service)["live"].values())
-    assert stage.status().functions[0].build_id == first.build_ids["api"]
+        standing.deploy(Rollout(steps=(0.1,), bake=1))
+    assert served(cloud, standing.service) == serves
+    assert inventory(cloud, standing.service)["live"] == live
+    assert standing.status().functions[0].build_id == serves["api"]
 
 
-def test_a_canary_that_is_interrupted_goes_back(stage: AwsStage, cloud: MiniStack, proxy: FaultProxy) -> None:
-    first = stage.deploy()
-    stage.write("two")
-    command = ["deploy", "-C", str(stage.root), "-s", "test", "--yes", "--canary", "10%", "--bake", "5m"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pys_multi_tools.cli", *command],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+def test_a_canary_that_is_interrupted_goes_back(standing: AwsStage, cloud: MiniStack) -> None:
+    live = inventory(cloud, standing.service)["live"]
+    process = _command(standing, "--canary", "10%", "--bake", "5m")
     wait_for(
         lambda: (
             process.poll() is not None
-            or all(weights for _, weights in inventory(cloud, stage.service)["live"].values())
+            or all(weights for _, weights in inventory(cloud, standing.service)["live"].values())
         ),
         "the canary",
     )
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=7)
     assert process.returncode == 143, said
-    assert all(live == ("1", {}) for live in inventory(cloud, stage.service)["live"].values())
-    assert served(cloud, stage.service) == first.build_ids
+    assert inventory(cloud, standing.service)["live"] == live
 
 
 # ---- what was done by hand
 
 
-def test_what_was_changed_by_hand_is_drift(stage: AwsStage, cloud: MiniStack) -> None:
-    stage.deploy()
-    cloud.client("lambda").update_function_configuration(FunctionName=f"{stage.service}_test_api", Timeout=7)
-    [change] = [change for change in stage.plan(refresh=True) if change.kind == "function"]
+def test_what_was_changed_by_hand_is_drift(standing: AwsStage, cloud: MiniStack) -> None:
+    functions, name = cloud.client("lambda"), f"{standing.service}_test_api"
+    functions.update_function_configuration(FunctionName=name, Timeout=7)
+    [change] = [change for change in standing.plan(refresh=True) if change.kind == "function"]
     assert change.reason == "changed by hand"
     assert [name for name, _, _ in change.properties] == ["Timeout"]
+    functions.update_function_configuration(FunctionName=name, Timeout=10)
 
 
-def test_an_alias_that_was_moved_by_hand_is_set_right(stage: AwsStage, cloud: MiniStack) -> None:
-    stage.deploy()
-    stage.write("two")
-    second = stage.deploy()
-    cloud.client("lambda").update_alias(FunctionName=f"{stage.service}_test_api", Name="live", FunctionVersion="1")
-    assert served(cloud, stage.service) != second.build_ids
-    assert stage.deploy().build_ids == second.build_ids
-    assert served(cloud, stage.service) == second.build_ids
+def test_an_alias_that_was_moved_by_hand_is_set_right(standing: AwsStage, cloud: MiniStack) -> None:
+    name = f"{standing.service}_test_api"
+    former = inventory(cloud, standing.service)["live"][name][0]
+    outputs = standing.deploy()
+    cloud.client("lambda").update_alias(FunctionName=name, Name="live", FunctionVersion=former)
+    assert served(cloud, standing.service) != outputs.build_ids
+    assert standing.deploy().build_ids == outputs.build_ids
+    assert served(cloud, standing.service) == outputs.build_ids
 
 
-def test_a_stack_that_was_deleted_by_hand_is_made_again(stage: AwsStage, cloud: MiniStack) -> None:
-    stage.deploy()
+def test_a_stack_that_was_deleted_by_hand_is_made_again(standing: AwsStage, cloud: MiniStack) -> None:
     formation = cloud.client("cloudformation")
-    formation.delete_stack(StackName=f"{stage.service}-test")
-    wait_for(lambda: inventory(cloud, stage.service)["stacks"] == [], "the stack is gone")
-    outputs = stage.deploy()
-    assert served(cloud, stage.service) == outputs.build_ids
+    formation.delete_stack(StackName=f"{standing.service}-test")
+    wait_for(lambda: inventory(cloud, standing.service)["stacks"] == [], "the stack is gone")
+    outputs = standing.deploy()
+    assert served(cloud, standing.service) == outputs.build_ids
