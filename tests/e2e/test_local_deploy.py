@@ -17,6 +17,7 @@ import pytest
 from tests.support.local_stage import Stage, has_ended, request, stage_in, wait_for
 
 from pys_multi_providers.local import client, provider
+from pys_multi_providers.local.state import remove_tree
 from pys_multi_providers.local.supervisor import ALREADY_RUNNING
 from pys_multi_tools.errors import CheckError, DeployError, ProviderError
 
@@ -391,3 +392,24 @@ def test_doctor_says_how_the_stage_is(stage: Stage) -> None:
     findings = {finding.subject: finding for finding in placement.provider.doctor(placement.deployment)}
     assert not findings["local supervisor"].ok
     assert "deploy" in findings["local supervisor"].hint
+
+
+def test_a_supervisor_whose_socket_was_removed_is_reached_again(stage: Stage) -> None:
+    stage.deploy(version(1))
+    supervisor = stage.supervisor
+    stage.state.socket.unlink()
+    stage.deploy(version(2))
+    assert stage.supervisor == supervisor
+    assert stage.get("/version").json()["version"] == 2
+    stage.state.socket.unlink()
+    stage.destroy(delete_data=True)
+    wait_for(lambda: has_ended(supervisor))
+
+
+def test_a_supervisor_ends_when_its_folder_is_removed(stage: Stage) -> None:
+    stage.deploy(version(1))
+    supervisor = stage.supervisor
+    remove_tree(stage.state.root)
+    wait_for(lambda: has_ended(supervisor))
+    stage.deploy(version(2))
+    assert stage.get("/version").json()["version"] == 2

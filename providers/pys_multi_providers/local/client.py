@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -72,7 +73,7 @@ class Client:
 
     def ensure(self, progress: OnProgress) -> None:
         """Makes a supervisor of this version run. Raises DeployError."""
-        found = self.hello()
+        found = self._hello_of_holder()
         if found is not None and found["version"] == own_version():
             return
         if found is not None:
@@ -81,13 +82,23 @@ class Client:
         progress(Progress(step="supervisor", text="starting"))
         self._start()
 
+    def _hello_of_holder(self) -> dict[str, Any] | None:
+        """As :meth:`hello`; waits for one that is there and does not listen: it starts, ends, or lost its socket."""
+        deadline = time.monotonic() + _READ_SECONDS
+        while (found := self.hello()) is None and self._holder() is not None and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        return found
+
     def stop(self, *, grace: float = 30.0) -> bool:
         """Stops the supervisor, which finishes what it is doing first. False where none ran."""
         try:
             self._ask({"command": "stop", "grace": grace}, _ignore, _READ_SECONDS)
         except _NOBODY:
-            if self._holder() is None:
+            holder = self._holder()
+            if holder is None:
                 return False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(holder, signal.SIGTERM)  # its socket was removed
         deadline = time.monotonic() + grace + 10.0
         while (holder := self._holder()) is not None:
             if time.monotonic() > deadline:

@@ -42,8 +42,11 @@ class ControlServer:
         self.busy = 0
 
     async def start(self) -> None:
+        """Listens; once more where the path was removed."""
         # Whoever holds the lock of the stage owns the path: what is there was left by a predecessor.
         self._path.unlink(missing_ok=True)
+        if self._server is not None:
+            self._server.close()
         old = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._connected, self._path, limit=LONGEST_LINE)

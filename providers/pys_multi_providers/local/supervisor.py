@@ -45,6 +45,8 @@ from pys_multi_tools.errors import DeployError, ProviderError
 #: Seconds that a supervisor without anything to run waits for a deploy before it ends.
 _IDLE_SECONDS = 15.0
 _SAVE_SECONDS = 10.0
+#: Between two looks at whether the stage's folder is still this supervisor's.
+_LOOK_SECONDS = 1.0
 #: Exit status of one that found another one running.
 ALREADY_RUNNING = 4
 
@@ -54,8 +56,9 @@ log = logging.getLogger("pys_multi.local")
 class Supervisor:
     """What runs for one stage."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, lock: int) -> None:
         self._state = state
+        self._lock = lock
         self._store = Store(state.data)
         self._journal = Journal(state.logs)
         self._meter = Meter(state.metrics)
@@ -91,7 +94,7 @@ class Supervisor:
         remove_tree(self._state.scratch)
         self._state.scratch.mkdir(mode=0o700)
         await self._control.start()
-        tasks = [asyncio.create_task(self._save_often()), asyncio.create_task(self._end_when_idle())]
+        tasks = [asyncio.create_task(each()) for each in (self._save_often, self._end_when_idle, self._keep_place)]
         log.info("supervisor %s started, process %d", own_version(), os.getpid())
         try:
             await self._stop.wait()
@@ -115,7 +118,8 @@ class Supervisor:
         if self._draining:
             await asyncio.wait(self._draining, timeout=grace)
         await self._control.stop()
-        self._meter.save()
+        with contextlib.suppress(OSError):  # its folder may be gone
+            self._meter.save()
         self._journal.close()
         self._store.close()
 
@@ -130,6 +134,23 @@ class Supervisor:
             if self._release is None and not self._control.busy:
                 log.info("nothing was deployed: the supervisor ends")
                 self._stop.set()
+
+    async def _keep_place(self) -> None:
+        """Ends where the lock was removed: another supervisor may hold a new one. A removed socket is made again."""
+        own = os.fstat(self._lock)
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                found = self._state.lock.stat()
+            except OSError:
+                found = None
+            if found is None or not os.path.samestat(found, own):
+                log.warning("%s was removed: the supervisor ends", self._state.lock)
+                self._stop.set()
+                return
+            if not self._state.socket.exists():
+                log.warning("%s was removed: it is made again", self._state.socket)
+                await self._control.start()
 
     # ---- commands
 
@@ -274,8 +295,8 @@ def _longest_timeout(service: Service) -> float:
 
 
 @contextlib.contextmanager
-def _locked(state: State) -> Iterator[None]:
-    """The only supervisor of the stage; ends the process where there is another one."""
+def _locked(state: State) -> Iterator[int]:
+    """The only supervisor of the stage, by a file descriptor; ends the process where there is another one."""
     with state.lock.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -285,7 +306,7 @@ def _locked(state: State) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
-        yield
+        yield file.fileno()
 
 
 def main(arguments: list[str]) -> None:
@@ -300,10 +321,10 @@ def main(arguments: list[str]) -> None:
     os.umask(0o077)
     state = State(Path(root))
     state.create()
-    with _locked(state):
+    with _locked(state) as lock:
 
         async def run() -> None:
-            await Supervisor(state).run()
+            await Supervisor(state, lock).run()
 
         uvloop.run(run())
 
