@@ -209,9 +209,11 @@ class _Exchange:
             if self._gone.is_set():
                 raise OSError("nobody reads this response any more")
             more = bool(message.get("more_body", False))
-            self._complete = not more
+            chunk = bytes(message.get("body", b""))
             await self._room.acquire()
-            self._chunks.put_nowait((bytes(message.get("body", b"")), more))
+            # Only now: an application that gave up before, or sent what is no bytes, has not completed anything.
+            self._complete = not more
+            self._chunks.put_nowait((chunk, more))
         else:
             raise RuntimeError(f"the application sent {kind!r}, which a response does not consist of")
 

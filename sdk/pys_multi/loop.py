@@ -46,7 +46,13 @@ class _Host:
 
     def _serve(self) -> None:
         with self.runner:  # leaving it cancels what still runs, and closes generators, executor and loop
-            self.runner.run(self.stopped.wait())
+            waiting = self.loop.create_task(self.stopped.wait())
+            while not waiting.done() and not self.loop.is_closed():
+                try:
+                    self.loop.run_until_complete(waiting)
+                except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+                    # A task that somebody left behind called sys.exit(), or loop.stop(): everything else goes on.
+                    _log("a task stopped the background event loop, which was started again", error)
         self.threads.shutdown(wait=False)
 
 
@@ -165,6 +171,12 @@ def close(timeout: float = 5.0) -> None:
     if host is not None:
         host.loop.call_soon_threadsafe(host.stopped.set)
         host.thread.join(timeout)
+
+
+def _log(text: str, error: BaseException) -> None:
+    import logging
+
+    logging.getLogger("pys_multi").error(text, exc_info=error)
 
 
 def _after_fork() -> None:

@@ -213,6 +213,35 @@ def test_exit_in_async_code_does_not_end_the_loop() -> None:
     assert loop.run(_double(2), timeout=20) == 4
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("how", ["exit", "stop"])
+def test_a_task_left_behind_that_stops_the_loop_ends_nothing_else(how: str) -> None:
+    loop.run(_double(1))
+    go_on = asyncio.Event()
+    outcome: list[str] = []
+
+    async def other() -> None:
+        await go_on.wait()
+        outcome.append("went on")
+
+    async def breaker() -> None:
+        if how == "exit":
+            sys.exit(3)
+        asyncio.get_running_loop().stop()
+
+    async def start() -> tuple[asyncio.Task[None], asyncio.Task[None]]:
+        return asyncio.create_task(other()), asyncio.create_task(breaker())
+
+    async def finish(task: asyncio.Task[None]) -> None:
+        go_on.set()
+        await task
+
+    waiting, broken = loop.run(start())
+    loop.run(finish(waiting), timeout=30)
+    assert outcome == ["went on"]
+    assert broken.done()
+
+
 def test_a_source_that_is_no_generator_is_iterated_too() -> None:
     class Source:
         def __init__(self) -> None:

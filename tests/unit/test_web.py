@@ -502,6 +502,11 @@ async def _bad_header(send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+async def _no_bytes(send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": "text"})
+
+
 async def _exits(send: Any) -> None:
     sys.exit(3)
 
@@ -517,6 +522,7 @@ async def _exits(send: Any) -> None:
         (_body_first, RuntimeError, "before it started"),
         (_unknown, RuntimeError, "pathsend"),
         (_bad_header, ValueError, "header 'x'"),
+        (_no_bytes, TypeError, "string"),
         (_exits, RuntimeError, "sys.exit"),
     ],
 )
@@ -530,6 +536,32 @@ def test_an_application_that_does_not_answer_properly_is_an_error(
 
     with pytest.raises(error, match=text):
         call(host("asgi", app), Request("GET", "/"))
+
+
+def test_an_application_that_gives_up_sending_its_last_chunk_leaves_no_reader_waiting() -> None:
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"1", "more_body": True})
+        await send({"type": "http.response.body", "body": b"2", "more_body": True})
+        last = asyncio.create_task(send({"type": "http.response.body", "body": b"3"}))
+        await asyncio.sleep(0)
+        last.cancel()
+        await asyncio.wait([last])
+
+    async def read() -> list[bytes]:
+        hosted = host("asgi", app)
+        response = await hosted.handle_async(Request("GET", "/"))
+        for _ in range(10):  # the application gives up meanwhile, for nobody has taken its second chunk
+            await asyncio.sleep(0)
+        chunks = aiter(response.body)  # type: ignore[arg-type]
+        read = [await anext(chunks), await anext(chunks)]
+        with pytest.raises(RuntimeError, match="before its response was complete"):
+            await anext(chunks)
+        return read  # type: ignore[return-value]
+
+    assert asyncio.run(asyncio.wait_for(read(), 30)) == [b"1", b"2"]
 
 
 def test_a_body_after_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
