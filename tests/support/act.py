@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Act:
         secrets: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
         workflow: str = "",
-        matrix: Sequence[str] = (),
+        insecure: bool = False,
     ) -> tuple[list[str], dict[str, str]]:
         """The command line and its environment."""
         act = find_act()
@@ -88,7 +88,8 @@ class Act:
         given = {"RUNNER_TOOL_CACHE": str(self.home / "tools"), **(environment or {})}
         for option, values in (("--env", given), ("-s", secrets or {}), ("--var", variables or {})):
             arguments += [part for name, value in values.items() for part in (option, f"{name}={value}")]
-        arguments += [part for entry in matrix for part in ("--matrix", entry)]
+        if insecure:  # act hides the values of secrets itself; so that what the action prints can be seen
+            arguments.append("--insecure-secrets")
         passed = re.compile(r"PATH|TMPDIR|LANG|(?:PIP|UV|SSL)_.*|.*_PROXY", re.IGNORECASE)
         kept = {name: value for name, value in os.environ.items() if passed.fullmatch(name)}
         # uv's own cache is shared: what it holds is named by its content.

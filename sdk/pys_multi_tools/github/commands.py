@@ -210,7 +210,8 @@ class Action:
         """The service in the folder, or the project's own. Raises ToolError."""
         if folder is None and self._own_model:
             return self._own_model
-        result = self.tool.run(["show"], title="show", folder=folder, stage=self.stage, environment=self._variables)
+        title = "show" if folder is None else "show the base branch"
+        result = self.tool.run(["show"], title=title, folder=folder, stage=self.stage, environment=self._variables)
         if not result.ok:
             raise ToolError(result.error)
         if folder is None:
@@ -254,7 +255,7 @@ class Action:
         self.findings.weights = {cloud: (before.get(cloud), weight) for cloud, weight in weights.items()}
 
     def _weigh(self, folder: Path | None) -> dict[str, Weight]:
-        title = "bundle" if folder is None else "bundle of the base branch"
+        title = "bundle" if folder is None else "bundle the base branch"
         result = self.tool.run(
             ["bundle"], title=title, folder=folder, stage=self.stage, clouds=self.clouds, environment=self._variables
         )

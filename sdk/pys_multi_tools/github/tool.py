@@ -42,46 +42,48 @@ class Result:
         return self.code == 0
 
 
+class Lane:
+    """The log of one process: its title, what waits to be shown, and whether more may come."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.lines: list[str] = []
+        self.open = True
+
+
 class Lanes:
-    """Several logs at a time, each in a group of its own; the oldest one that runs is shown live."""
+    """Several logs at a time, each in a group of its own; the oldest one that is not ended is shown live."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[str]] = {}
-        self._done: set[str] = set()
-        self._live = ""
+        self._shown: list[Lane] = []  # the first one is live
 
-    def open(self, name: str) -> None:
+    def open(self, title: str) -> Lane:
         with self._lock:
-            self._waiting[name] = []
-            self._next()
+            lane = Lane(title)
+            self._shown.append(lane)
+            if len(self._shown) == 1:
+                self._runner.group(title)
+            return lane
 
-    def line(self, name: str, text: str) -> None:
+    def line(self, lane: Lane, text: str) -> None:
         with self._lock:
-            if name == self._live:
+            if lane is self._shown[0]:
                 self._runner.line(text)
             else:
-                self._waiting[name].append(text)
+                lane.lines.append(text)
 
-    def close(self, name: str) -> None:
+    def close(self, lane: Lane) -> None:
         with self._lock:
-            self._done.add(name)
-            self._next()
-
-    def _next(self) -> None:
-        while True:
-            if self._live:
-                if self._live not in self._done:
-                    return
+            lane.open = False
+            while self._shown and not self._shown[0].open:
                 self._runner.end_group()
-                self._live = ""
-            if not self._waiting:
-                return
-            self._live = next(iter(self._waiting))
-            self._runner.group(self._live)
-            for line in self._waiting.pop(self._live):
-                self._runner.line(line)
+                self._shown.pop(0)
+                if self._shown:
+                    self._runner.group(self._shown[0].title)
+                    for line in self._shown[0].lines:
+                        self._runner.line(line)
 
 
 class Tool:
@@ -138,11 +140,11 @@ class Tool:
             arguments.append(f"--stage={stage}")
         arguments += [f"--cloud={cloud}" for cloud in clouds]
         variables = {**self._environment, **(self.credentials if acts else {}), **(environment or {})}
-        self._lanes.open(title)
+        lane = self._lanes.open(title)
         try:
-            return self._waited(self._started(arguments, variables), title)
+            return self._waited(self._started(arguments, variables), lane)
         finally:
-            self._lanes.close(title)
+            self._lanes.close(lane)
 
     def _started(self, arguments: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -165,7 +167,7 @@ class Tool:
     def _signal(self) -> int:
         return self._cancelled
 
-    def _waited(self, process: subprocess.Popen[bytes], title: str) -> Result:
+    def _waited(self, process: subprocess.Popen[bytes], lane: Lane) -> Result:
         answer: list[bytes] = []
         reader = threading.Thread(target=lambda: answer.append(process.stdout.read() if process.stdout else b""))
         reader.start()
@@ -173,7 +175,7 @@ class Tool:
         for raw in process.stderr or ():
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
             lines.append(line)
-            self._lanes.line(title, line)
+            self._lanes.line(lane, line)
         reader.join()
         code = process.wait()
         with self._lock:

@@ -173,7 +173,7 @@ def test_in_a_monorepo_only_what_a_change_touches_is_planned(workspace: Workspac
 def test_the_examples_deploy(workspace: Workspace, example: str) -> None:
     source = Path(__file__).parents[3] / "examples" / example
     shutil.copytree(source, workspace.folder / "app", ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    workspace.secrets = {name: "0123456789" for name in ("SHOP_ADMIN_KEY", "SHOP_PAYMENT_KEY", "SHOP_TOKEN_KEY")}
+    workspace.secrets = dict.fromkeys(("SHOP_ADMIN_KEY", "SHOP_PAYMENT_KEY", "SHOP_TOKEN_KEY"), "0123456789")
     workspace.workflows("--project", "app", "--stage", "dev", "--cloud", "local")
     workspace.commit()
     run = workspace.run("push", {"ref": "refs/heads/main"}, workflow="pys-multi-deploy.yml")
