@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from pys_multi.errors import PysMultiError
 from pys_multi.model import Service
-from pys_multi_tools import discover
+from pys_multi_tools import discover, remembered
 from pys_multi_tools import provider as providers_
 from pys_multi_tools.deployment import (
     Change,
@@ -126,6 +126,26 @@ def load(
         app = discover.import_app(reference, project.root)
         service = _service(app, reference)
     return Loaded(project=project, reference=reference, app=app, service=service, modules=modules)
+
+
+def load_deployed(
+    root: str | Path = ".",
+    stage: str | None = None,
+    env: Mapping[str, str] = os.environ,
+    flags: Mapping[str, object] | None = None,
+) -> Loaded | None:
+    """Return the service as it was deployed last from this folder, without importing anything; None where nothing was.
+
+    It serves what looks at, takes back or removes what is live; its ``app`` is empty. Raises SettingsError.
+    """
+    from pys_multi.app import App
+
+    project = Project.load(root, stage, env, flags)
+    found = remembered.recall(project)
+    if found is None:
+        return None
+    reference, service = found
+    return Loaded(project=project, reference=reference, app=App(service.name), service=service, modules={})
 
 
 def openapi(loaded: Loaded) -> dict[str, Any]:
@@ -281,6 +301,8 @@ def deploy(
     if rollout is not None:
         plan = replace(plan, rollout=rollout)
     outputs = placement.provider.deploy(plan, bundle, progress)
+    loaded = placement.loaded
+    remembered.remember(loaded.project, loaded.reference, loaded.service)
     progress(Progress(step="verify"))
     wanted = {name: artefact.build_id for name, artefact in bundle.artefacts.items()}
     status = _verified(placement, wanted)

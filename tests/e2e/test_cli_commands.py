@@ -484,3 +484,19 @@ def test_ctrl_c_before_the_command_itself_can_say_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("pys_multi_tools.cli.help_text", interrupt)
     assert main(["--help"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_what_is_live_is_seen_and_removed_while_the_code_does_not_import(run: Run, root: Path) -> None:
+    (root / "app.py").write_text(APP + "\nbroken =")
+    assert run("status").returncode == 1  # nothing was deployed from here
+    (root / "app.py").write_text(APP)
+    assert run("deploy").returncode == 0
+    (root / "app.py").write_text(APP + "\nbroken =")
+    assert "there is no former build" in run("rollback").stderr  # the provider's own word
+    for command in (["status"], ["logs"], ["metrics"], ["invoke", "/orders"], ["destroy", "--yes"]):
+        ended = run(*command)
+        assert ended.returncode == 0, ended.stderr
+        assert "note: app.py:17: importing 'app' failed: SyntaxError" in ended.stderr
+        assert "this is the service as it was deployed last" in ended.stderr
+    assert run("plan").returncode == 1
+    assert run("status", "--stage", "prod").returncode == 1

@@ -29,7 +29,7 @@ def dead(
     """Show the messages of a queue that failed all their deliveries; --redrive has them delivered again."""
     from pys_multi_tools import pipeline
 
-    placements = options.place(folder, stage, cloud)
+    placements = options.place_live(folder, stage, cloud)
     if redrive:
         moved = {placement.name: pipeline.redrive(placement, queue, ids) for placement in placements}
         if as_json:

@@ -132,7 +132,7 @@ def rollback(
     from pys_multi_tools import pipeline
 
     outputs: list[Outputs] = []
-    for placement in options.place(folder, stage, cloud):
+    for placement in options.place_live(folder, stage, cloud):
         with progress_shown() as progress:
             outputs.append(pipeline.rollback(placement, build_id, progress))
         if not as_json:
@@ -154,7 +154,7 @@ def destroy(
     """Remove all that deploy made; what holds data stays without --delete-data."""
     from pys_multi_tools import pipeline
 
-    placements = options.place(folder, stage, cloud)
+    placements = options.place_live(folder, stage, cloud)
     for placement in placements:
         deployment = placement.deployment
         data = " and all of its data" if delete_data else ""

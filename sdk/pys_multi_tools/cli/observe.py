@@ -51,7 +51,7 @@ def status(
     """Show what is live: functions, instances, requests, latencies and queues."""
     from pys_multi_tools import pipeline
 
-    found = [pipeline.status(placement) for placement in options.place(folder, stage, cloud)]
+    found = [pipeline.status(placement) for placement in options.place_live(folder, stage, cloud)]
     if as_json:
         print_json({"services": plain(found)})
         return
@@ -73,7 +73,7 @@ def logs(
     from pys_multi_tools import pipeline
 
     start = since_time(since, time.time())
-    placements = options.place(folder, stage, cloud)
+    placements = options.place_live(folder, stage, cloud)
     if follow and len(placements) > 1:
         raise ToolError("--follow shows one cloud at a time", where="--cloud", hint="name one cloud")
     streams: list[Iterator[LogRecord]] = [
@@ -98,7 +98,7 @@ def metrics(
     from pys_multi_tools import pipeline
 
     start = since_time(since, time.time())
-    placements = options.place(folder, stage, cloud)
+    placements = options.place_live(folder, stage, cloud)
     found = {placement.name: pipeline.metrics(placement, since=start) for placement in placements}
     if as_json:
         print_json({"metrics": plain(found)})
@@ -149,7 +149,7 @@ def invoke(
         headers=headers,
         body=body,
     )
-    [placement, *others] = options.place(folder, stage, cloud)
+    [placement, *others] = options.place_live(folder, stage, cloud)
     if others:
         raise ToolError("invoke calls one cloud", where="--cloud", hint="name one cloud")
     result = pipeline.invoke(placement, invocation)

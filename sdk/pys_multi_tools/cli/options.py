@@ -60,3 +60,20 @@ def place(folder: Path | None, stage: str | None, clouds: list[str] | None) -> t
     from pys_multi_tools import pipeline
 
     return pipeline.place(load(folder, stage), clouds or ())
+
+
+def place_live(folder: Path | None, stage: str | None, clouds: list[str] | None) -> tuple[Placement, ...]:
+    """As :func:`place`, for what is about the live service: where the code does not import, it is the service as it
+    was deployed last from this folder."""
+    from pys_multi_tools import pipeline
+    from pys_multi_tools.errors import DiscoveryError
+
+    try:
+        loaded = load(folder, stage)
+    except DiscoveryError as error:
+        deployed = pipeline.load_deployed(root_of(folder), stage)
+        if deployed is None:
+            raise
+        loaded = deployed
+        print(f"note: {error.where}: {error.what}; this is the service as it was deployed last", file=sys.stderr)
+    return pipeline.place(loaded, clouds or ())
