@@ -371,7 +371,7 @@ def _hash(data: bytes) -> str:
 
 
 def _is_async(handler: Any) -> bool:
-    from pys_multi.runtime import is_async
+    from pys_multi.triggers import is_async
 
     return is_async(handler)
 

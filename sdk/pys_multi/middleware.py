@@ -9,7 +9,8 @@ from __future__ import annotations
 from pys_multi.bodies import copy_of
 from pys_multi.errors import HTTPError, InvalidInput, PysMultiError
 from pys_multi.http import Request, Response
-from pys_multi.runtime import is_async, problem, to_response
+from pys_multi.runtime import problem, to_response
+from pys_multi.triggers import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

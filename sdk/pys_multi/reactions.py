@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from _contextvars import copy_context
+from os import urandom
 
 from pys_multi.errors import DefinitionError, FieldError, HTTPError, InvalidInput, is_failure
-from pys_multi.messages import Context, Event, Message, current_context
-from pys_multi.runtime import is_async
+from pys_multi.messages import Context, Event, Message, _current, current_context
+from pys_multi.triggers import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
-    from pys_multi.app import Reaction
+    from pys_multi.app import App, Function, Reaction
     from pys_multi.triggers import Middleware
 
     Fill = Callable[[Any], Any]
@@ -110,6 +111,90 @@ class Runner:
         text = f"{type(error).__name__}: {error}" if cause is not None else str(error)
         self._log(f"{self.reaction.id} failed with message {message.id} at attempt {message.attempt}: {text}", cause)
         return Failure(message.id, text[:1000])
+
+
+class Reactions:
+    """The triggers of events in these functions of an app: message or event → runner, in a context of its own."""
+
+    def __init__(
+        self,
+        app: App,
+        functions: Iterable[Function],
+        log: Callable[[str, BaseException | None], None],
+        *,
+        stage: str,
+        build_id: str,
+    ) -> None:
+        self._app = app
+        self._log = log
+        self._stage = stage
+        self._build_id = build_id
+        self._here = {reaction.id: reaction for owner in functions for reaction in owner.reactions}
+        self._runners: dict[str, Runner] = {}
+
+    def messages(self, trigger: str, messages: list[Message], context: Context | None) -> list[Failure]:
+        """See :meth:`pys_multi.runtime.Runtime.messages`, and so on."""
+        runner = self.runner(trigger, ("consume", "subscribe"))
+        token = _current.set(self._context(runner, context))
+        try:
+            return runner.messages(messages)
+        finally:
+            _current.reset(token)
+
+    def event(self, trigger: str, event: Event, context: Context | None) -> None:
+        runner = self.runner(trigger, ("schedule", "object"))
+        token = _current.set(self._context(runner, context))
+        try:
+            runner.event(event)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self._log(f"{trigger} failed", error)
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(f"the handler raised {error!r}") from error
+        finally:
+            _current.reset(token)
+
+    def object_event(self, event: Event, context: Context | None) -> None:
+        failed: Exception | None = None
+        for reaction in self._here.values():
+            wanted = reaction.settings
+            if (
+                reaction.kind == "object"
+                and (wanted["bucket"], wanted["event"]) == (event.bucket, event.kind)
+                and event.key.startswith(wanted["prefix"])
+                and event.key.endswith(wanted["suffix"])
+            ):
+                try:
+                    self.event(reaction.id, event, context)
+                except Exception as error:
+                    failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def runner(self, trigger: str, kinds: tuple[str, ...] = ()) -> Runner:
+        """The runner of a trigger, of one of these kinds. Raises LookupError."""
+        runner = self._runners.get(trigger)
+        if runner is None:
+            reaction = self._here.get(trigger)
+            if reaction is None:
+                raise LookupError(f"no trigger {trigger!r} is here; there is {', '.join(self._here) or 'none'}")
+            middlewares = (*self._app.middlewares, *reaction.function.middlewares)
+            runner = self._runners[trigger] = Runner(reaction, middlewares, self._log)
+        kind = runner.reaction.kind
+        if kinds and kind not in kinds:
+            raise LookupError(f"trigger {trigger!r} is of kind {kind}, not {' or '.join(kinds)}")
+        return runner
+
+    def _context(self, runner: Runner, context: Context | None) -> Context:
+        context = context or Context(urandom(16).hex())
+        context.service = self._app.name
+        context.stage = self._stage
+        context.build_id = self._build_id
+        context.function = runner.reaction.function.name
+        context.trigger = runner.reaction.id
+        return context
 
 
 def _bind(reaction: Reaction) -> tuple[Fill, bool]:

@@ -17,6 +17,7 @@ from pys_multi.errors import HTTPError, InvalidInput, PysMultiError, is_failure
 from pys_multi.http import MAX_BODY_BYTES, Request, Response, checked
 from pys_multi.messages import Context, _current
 from pys_multi.routing import RouteTable, Template
+from pys_multi.triggers import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pys_multi.app import App, Endpoint, Function
     from pys_multi.cors import CORS
     from pys_multi.messages import Event, Message
-    from pys_multi.reactions import Failure, Runner
+    from pys_multi.reactions import Failure, Reactions
     from pys_multi.resources import Backend
     from pys_multi.triggers import Auth, Middleware
 
@@ -83,7 +84,7 @@ class Runtime:
         self._chains: dict[Endpoint | Mount | None, Chain] = {None: (False, self._answer_health)}
         self._missing: Chain | None = None
         self._hosts: dict[Mount, Any] = {}
-        self._runners: dict[str, Runner] = {}
+        self._reactions: Reactions | None = None
         self._logs_configured = not logs
         self._table.add("GET", Template(HEALTH_PATH), None)
         for owner in self._functions:
@@ -323,29 +324,12 @@ class Runtime:
 
         Raises LookupError for a trigger that is not here, DefinitionError for a handler that takes something else.
         """
-        runner = self._runner(trigger, ("consume", "subscribe"))
-        token = _current.set(self._event_context(runner, context))
-        try:
-            return runner.messages(messages)
-        finally:
-            _current.reset(token)
+        return self._events().messages(trigger, messages, context)
 
     def event(self, trigger: str, event: Event, context: Context | None = None) -> None:
         """Hands an event to the handler of a `schedule` or `object` trigger. Raises what the handler raised, and
         as :meth:`messages` does."""
-        runner = self._runner(trigger, ("schedule", "object"))
-        token = _current.set(self._event_context(runner, context))
-        try:
-            runner.event(event)
-        except BaseException as error:
-            if not is_failure(error):
-                raise
-            self._log(f"{trigger} failed", error)
-            if isinstance(error, Exception):
-                raise
-            raise RuntimeError(f"the handler raised {error!r}") from error
-        finally:
-            _current.reset(token)
+        self._events().event(trigger, event, context)
 
     def object_event(self, event: Event, context: Context | None = None) -> None:
         """Hands a bucket's event to every trigger here that it fits, by kind, prefix and suffix of the key.
@@ -353,53 +337,20 @@ class Runtime:
         For clouds whose events do not say which trigger they are for. Every handler is called; then the first
         exception that one raised is raised.
         """
-        failed: Exception | None = None
-        for owner in self._functions:
-            for reaction in owner.reactions:
-                wanted = reaction.settings
-                if (
-                    reaction.kind == "object"
-                    and (wanted["bucket"], wanted["event"]) == (event.bucket, event.kind)
-                    and event.key.startswith(wanted["prefix"])
-                    and event.key.endswith(wanted["suffix"])
-                ):
-                    try:
-                        self.event(reaction.id, event, context)
-                    except Exception as error:
-                        failed = failed or error
-        if failed is not None:
-            raise failed
+        self._events().object_event(event, context)
 
     def kind_of(self, trigger: str) -> str:
         """`consume`, `subscribe`, `schedule` or `object`. Raises LookupError for a trigger that is not here."""
-        return self._runner(trigger).reaction.kind
+        return self._events().runner(trigger).reaction.kind
 
-    def _runner(self, trigger: str, kinds: tuple[str, ...] = ()) -> Runner:
-        runner = self._runners.get(trigger)
-        if runner is None:
-            from pys_multi.reactions import Runner
-
-            here = {reaction.id: reaction for owner in self._functions for reaction in owner.reactions}
-            reaction = here.get(trigger)
-            if reaction is None:
-                raise LookupError(f"no trigger {trigger!r} is here; there is {', '.join(here) or 'none'}")
-            middlewares = (*self.app.middlewares, *reaction.function.middlewares)
-            runner = self._runners[trigger] = Runner(reaction, middlewares, self._log)
-        kind = runner.reaction.kind
-        if kinds and kind not in kinds:
-            raise LookupError(f"trigger {trigger!r} is of kind {kind}, not {' or '.join(kinds)}")
-        return runner
-
-    def _event_context(self, runner: Runner, context: Context | None) -> Context:
+    def _events(self) -> Reactions:
         if not self._logs_configured and "logging" in _modules:
             self._configure_logs()
-        context = context or Context(urandom(16).hex())
-        context.service = self.app.name
-        context.stage = self.stage
-        context.build_id = self.build_id
-        context.function = runner.reaction.function.name
-        context.trigger = runner.reaction.id
-        return context
+        if self._reactions is None:
+            from pys_multi.reactions import Reactions
+
+            self._reactions = Reactions(self.app, self._functions, self._log, stage=self.stage, build_id=self.build_id)
+        return self._reactions
 
     # ---- logs
 
@@ -453,16 +404,6 @@ def _is_cancelled() -> bool:
 
     task = current_task()
     return task is not None and task.cancelling() > 0
-
-
-def is_async(function: Any) -> bool:
-    """Whether calling it gives something to await; without the inspect module, which is slow to import."""
-    while type(function).__name__ == "partial":
-        function = function.func
-    code = getattr(function, "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  (its code is wanted)
-    return code is not None and bool(code.co_flags & 0x80)  # inspect.CO_COROUTINE
 
 
 def _bound(endpoint: Endpoint) -> tuple[Step, bool]:

@@ -174,6 +174,16 @@ def place_of(handler: Any) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(handler)
 
 
+def is_async(function: Any) -> bool:
+    """Whether calling it gives something to await; without the inspect module, which is slow to import."""
+    while type(function).__name__ == "partial":
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004  (its code is wanted)
+    return code is not None and bool(code.co_flags & 0x80)  # inspect.CO_COROUTINE
+
+
 class Triggers(Routes):
     """Everything that may invoke a function: the decorators that App and Function share.
 

@@ -534,7 +534,7 @@ def test_async_handlers_of_every_kind(handle: Handle) -> None:
 
 
 def test_is_async_looks_through_partials() -> None:
-    from pys_multi.runtime import is_async
+    from pys_multi.triggers import is_async
 
     async def coroutine(a: int, b: int) -> None: ...
 
