@@ -43,10 +43,9 @@ class Query:
 def numbers(cloud: Cloud, queries: Iterable[Query], since: float) -> dict[Query, float]:
     """What CloudWatch has of each since a time, as one number; those that it has nothing of are missing."""
     asked = list(dict.fromkeys(queries))
-    now = time.time()
-    # One period for the whole span, so that percentiles are those of the whole: minutes, up to a day's worth each.
-    period = max(60, -(-int(now - since + 60) // 60) * 60)
-    start = now - period
+    # One period for the whole span, so that percentiles are those of the whole; CloudWatch counts in whole minutes.
+    start = int(since) // 60 * 60
+    end = (int(time.time()) // 60 + 1) * 60
     found: dict[Query, float] = {}
     for first in range(0, len(asked), _MAX_QUERIES):
         part = asked[first : first + _MAX_QUERIES]
@@ -54,9 +53,9 @@ def numbers(cloud: Cloud, queries: Iterable[Query], since: float) -> dict[Query,
             "cloudwatch",
             "get_metric_data",
             "MetricDataResults",
-            MetricDataQueries=[_data_query(f"q{number}", query, period) for number, query in enumerate(part)],
+            MetricDataQueries=[_data_query(f"q{number}", query, end - start) for number, query in enumerate(part)],
             StartTime=start,
-            EndTime=now,
+            EndTime=end,
         )
         for result in results:
             values = [float(value) for value in result.get("Values") or ()]

@@ -9,7 +9,7 @@ import pytest
 from tests.support.aws_stage import SECRET, AwsStage, environment, inventory, name_of, served
 from tests.support.fault_proxy import FaultProxy
 from tests.support.local_stage import wait_for
-from tests.support.ministack import MiniStack
+from tests.support.ministack import ACCOUNT, REGION, MiniStack
 
 from pys_multi_tools.errors import DeployError, ProviderError
 
@@ -156,24 +156,26 @@ def test_a_stack_of_somebody_else_is_not_touched(stage: AwsStage, cloud: MiniSta
 
 
 def test_a_name_that_is_taken_is_told_and_the_next_deploy_goes_on(stage: AwsStage, cloud: MiniStack) -> None:
-    tables, name = cloud.client("dynamodb"), f"{stage.service}_test_stock"
-    key = {"AttributeName": "sku"}
-    tables.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{**key, "AttributeType": "S"}],
-        KeySchema=[{**key, "KeyType": "HASH"}],
+    stage.write(
+        change=lambda code: code.replace("api = app.function", 'files = app.bucket("files")\napi = app.function', 1)
     )
-    # It has not the tags of this stage: nobody else's table is taken for its name.
+    placement = stage.place()
+    template = json.loads(placement.provider.render(placement.deployment)["template.json"])
+    name = template["Resources"]["FilesBucket"]["Properties"]["BucketName"]["Fn::Sub"]
+    name = name.replace("${AWS::AccountId}", ACCOUNT).replace("${AWS::Region}", REGION)
+    storage = cloud.client("s3")
+    storage.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    # It has not the tags of this stage: nobody else's bucket is taken for its name.
     assert not any("is there already" in change.reason for change in stage.plan())
-    with pytest.raises(DeployError, match=r"StockTable.*already exists") as caught:
+    with pytest.raises(DeployError, match=r"FilesBucket.*already exists") as caught:
         stage.deploy()
     assert "rename" in caught.value.hint
     assert stage.status().state == "degraded"
-    tables.delete_table(TableName=name)
+    storage.delete_bucket(Bucket=name)
     outputs = stage.deploy()
     assert "recover: stack" in stage.told()
     assert served(cloud, stage.service) == outputs.build_ids
+    stage.destroy()
 
 
 def test_nothing_shows_the_value_of_a_secret(stage: AwsStage, cloud: MiniStack) -> None:
