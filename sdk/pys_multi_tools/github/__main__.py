@@ -19,6 +19,15 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     """Run the command that the inputs name, and return the exit code."""
     runner = Runner(environment, Redactor(secrets_of(environment)))
     one_stream()
+    try:
+        runner.matchers(_MATCHER)
+        return run(environment, runner)
+    finally:
+        runner.resume()
+
+
+def run(environment: Mapping[str, str], runner: Runner) -> int:
+    """The same, with the runner to tell of it; every way it can end is said there."""
     # Only now: what is imported from here on may print.
     from pys_multi_tools.github.commands import Action
     from pys_multi_tools.github.event import Event
@@ -27,7 +36,6 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     from pys_multi_tools.github.tool import Cancelled
 
     try:
-        runner.matchers(_MATCHER)
         return Action(environment, Inputs.read(environment), Event.read(environment), runner).run()
     except ToolError as exc:
         runner.annotate("error", str(exc), title="pys-multi")
@@ -41,8 +49,6 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
             runner.line(line)
         runner.annotate("error", "this is a defect of pys-multi: please report it with the lines above")
         return 1
-    finally:
-        runner.resume()
 
 
 if __name__ == "__main__":

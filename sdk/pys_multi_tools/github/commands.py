@@ -404,8 +404,10 @@ class Action:
         self.runner.output("url", next(filter(None, urls.values()), ""))
         self.runner.output("urls", json.dumps(urls))
         self.runner.output("outputs", json.dumps(dict(outputs), ensure_ascii=False))
-        builds = [dict(one.get("build_ids") or {}) for one in outputs.values()]
-        self.runner.output("build-id", next((build for ids in builds for build in ids.values()), ""))
+        # A deploy says build ids by function, a status has them in its functions.
+        builds = [build for one in outputs.values() for build in dict(one.get("build_ids") or {}).values()]
+        builds += [function["build_id"] for one in outputs.values() for function in one.get("functions", ())]
+        self.runner.output("build-id", next(filter(None, builds), ""))
 
     def _finish(self, markdown: str, what: str, *, create: bool = True) -> None:
         """Show a report: in the summary, in a file, and in the comment of the pull request."""

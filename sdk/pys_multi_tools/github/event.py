@@ -46,13 +46,15 @@ class Event:
         if not isinstance(request, dict):
             before = document.get("before", "") if isinstance(document, dict) else ""
             return cls(name=name, base=_commit(before), head=environment.get("GITHUB_SHA", ""))
-        head, base = request.get("head") or {}, request.get("base") or {}
+        head, base, number = request.get("head"), request.get("base"), request.get("number")
+        if not isinstance(head, dict) or not isinstance(base, dict) or not isinstance(number, int):
+            raise ToolError("the event is not of the published form", where="GITHUB_EVENT_PATH")
         # A fork that was deleted has no repository any more, and is foreign all the same.
         own, other = (base.get("repo") or {}).get("full_name"), (head.get("repo") or {}).get("full_name")
         return cls(
             name=name,
             action=str(document.get("action", "")),
-            number=int(request.get("number") or document.get("number") or 0),
+            number=number,
             fork=own is None or own != other,
             base=_commit(base.get("sha", "")),
             head=_commit(head.get("sha", "")),

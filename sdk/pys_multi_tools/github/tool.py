@@ -169,15 +169,16 @@ class Tool:
 
     def _waited(self, process: subprocess.Popen[bytes], lane: Lane) -> Result:
         answer: list[bytes] = []
-        reader = threading.Thread(target=lambda: answer.append(process.stdout.read() if process.stdout else b""))
-        reader.start()
         lines: list[str] = []
-        for raw in process.stderr or ():
-            line = raw.decode("utf-8", "replace").rstrip("\r\n")
-            lines.append(line)
-            self._lanes.line(lane, line)
-        reader.join()
-        code = process.wait()
+        with process:  # closes its pipes
+            reader = threading.Thread(target=lambda: answer.append(process.stdout.read() if process.stdout else b""))
+            reader.start()
+            for raw in process.stderr or ():
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                lines.append(line)
+                self._lanes.line(lane, line)
+            reader.join()
+        code = process.returncode
         with self._lock:
             self._running.discard(process)
         if self._cancelled:
