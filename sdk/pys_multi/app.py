@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from pys_multi.backend import Backend
     from pys_multi.cors import CORS
     from pys_multi.model import Service
-    from pys_multi.resources import Backend, Bucket, Grant, Queue, Resource, Secret, Table, Topic
+    from pys_multi.resources import Bucket, Grant, Queue, Resource, Secret, Table, Topic
     from pys_multi.triggers import AnyMiddleware, Auth, Middleware, RouteOptions
 
 #: Paths below it answer for the runtime itself, such as the health of a function.

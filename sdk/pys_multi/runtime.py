@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pys_multi.app import App, Endpoint, Function
+    from pys_multi.backend import Backend
     from pys_multi.cors import CORS
     from pys_multi.messages import Event, Message
     from pys_multi.reactions import Failure, Reactions
-    from pys_multi.resources import Backend
     from pys_multi.triggers import Auth, Middleware
 
     Step: TypeAlias = Callable[[Request], Any]

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pys_multi.app import App
+    from pys_multi.backend import Backend
     from pys_multi.http import Request, Response
     from pys_multi.messages import Message
-    from pys_multi.resources import Backend
     from pys_multi.runtime import Runtime
 
     Json = dict[str, Any]

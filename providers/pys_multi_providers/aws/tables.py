@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
-    from pys_multi.resources import Condition, Key, Table
+    from pys_multi.backend import Condition, Key
+    from pys_multi.resources import Table
 
     Item = dict[str, Any]
     #: A value as DynamoDB writes it, such as {"S": "text"}.

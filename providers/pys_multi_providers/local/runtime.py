@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from pys_multi.resources import Backend
+    from pys_multi.backend import Backend
     from pys_multi.runtime import Runtime
     from pys_multi_providers.local.frames import Frame
 

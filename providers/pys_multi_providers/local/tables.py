@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from pys_multi.resources import Condition, Key
+    from pys_multi.backend import Condition, Key
     from pys_multi_providers.local.database import Database
 
     Item = dict[str, Any]

@@ -29,7 +29,7 @@ from pys_multi_tools.errors import ToolError
 from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from pys_multi.resources import Backend
+    from pys_multi.backend import Backend
 
 #: Deliveries that one ``run_pending`` makes at most; more means that handlers feed each other without an end.
 _MOST_DELIVERIES = 10_000
