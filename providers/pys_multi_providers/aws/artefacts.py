@@ -74,6 +74,12 @@ class Artefacts:
         except AwsError as error:
             if error.code in ("404", "NoSuchBucket", "NotFound"):
                 return False
+            if error.code in ("301", "PermanentRedirect"):
+                raise ProviderError(
+                    f"the bucket {self.bucket} is in another region than {self._cloud.region}",
+                    where="aws.artefact_bucket",
+                    hint="name one in the region of the functions: Lambda takes bundles from no other",
+                ) from error
             if error.code in ("403", "AccessDenied"):
                 raise ProviderError(
                     f"the bucket {self.bucket} belongs to another account, or these credentials may not see it",
@@ -172,8 +178,7 @@ class Artefacts:
         data = text.encode()
         if self._size(key) != len(data):
             self._s3("put_object", Key=key, Body=data, ContentType="application/json")
-        suffix = "amazonaws.com.cn" if self._cloud.partition == "aws-cn" else "amazonaws.com"
-        return key, f"https://{self.bucket}.s3.{self._cloud.region}.{suffix}/{key}"
+        return key, f"{self._cloud.endpoint('s3')}/{self.bucket}/{key}"
 
     def template(self, key: str) -> str:
         """The text of a template."""

@@ -119,10 +119,9 @@ class Cloud:
         """aws, aws-cn, aws-us-gov, …"""
         return str(self._session.get_partition_for_region(self.region))
 
-    @property
-    def endpoint(self) -> str:
-        """Where CloudFormation is asked."""
-        return str(self._client("cloudformation").meta.endpoint_url)
+    def endpoint(self, service: str) -> str:
+        """Where a service is asked."""
+        return str(self._client(service).meta.endpoint_url)
 
     @property
     def profile(self) -> str:

@@ -27,7 +27,7 @@ def findings(deployment: Deployment | None) -> Iterator[Finding]:
     engine = Engine(deployment) if deployment is not None else None
     cloud = engine.cloud if engine is not None else Cloud(AwsSettings())
     try:
-        yield Finding(subject="aws region", ok=True, text=f"{cloud.region}, {cloud.endpoint}")
+        yield Finding(subject="aws region", ok=True, text=f"{cloud.region}, {cloud.endpoint('cloudformation')}")
         identity = cloud.identity
     except ProviderError as error:
         yield _failed("aws credentials" if "egion" not in error.what else "aws region", error)

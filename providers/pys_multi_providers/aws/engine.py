@@ -158,6 +158,8 @@ class Engine:
             self._prove(functions, builds)
             versions = {name: found.version for name, found in live.items() if found is not None}
             return self._finished(state, text, builds, versions)
+        if fits:
+            self._refuse_holes(live)
         self.artefacts.ensure()
         upload()
         if state is None or not fits:
@@ -189,6 +191,16 @@ class Engine:
             and state.parameters.get(version_parameter(name)) == found.version
             for name, found in live.items()
         )
+
+    def _refuse_holes(self, live: Mapping[str, Live | None]) -> None:
+        """CloudFormation does not make again what it has made once, so it is told before anything is tried."""
+        gone = [self.names.function(name) for name, found in live.items() if found is None]
+        if gone:
+            raise DeployError(
+                f"{', '.join(gone)}, or its alias, is gone, and its stack does not know: somebody deleted it by hand",
+                where=f"stack {self.names.stack}",
+                hint="pys-multi destroy, which keeps queues, tables and buckets, and deploy again takes them up",
+            )
 
     def _refuse_foreign(self, state: State | None, live: Mapping[str, Live | None]) -> None:
         """Functions that are there without a stack are somebody else's: CloudFormation would only say so at the end."""

@@ -35,6 +35,8 @@ MAX_INLINE = 51_200
 _NEVER_SERVED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "IMPORT_ROLLBACK_FAILED")
 #: What CloudFormation says of resources that failed only because another one did.
 _CONSEQUENCES = ("Resource creation cancelled", "Resource update cancelled", "Resource creation canceled")
+#: What a change set that was executed says when that has ended; it may be deleted with its stack.
+_ENDED = ("EXECUTE_COMPLETE", "EXECUTE_FAILED", "OBSOLETE", "GONE")
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -325,7 +327,7 @@ class Stack:
                     where=f"stack {self.name}",
                     hint="deploy again: it takes into account what is there now",
                 ) from error
-        state = self.follow(change_set.stack, seen, lambda: not self._execution(change_set).endswith("IN_PROGRESS"))
+        state = self.follow(change_set.stack, seen, lambda: self._execution(change_set) in _ENDED)
         if state is None or not state.status.endswith(("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")):
             raise self._failure(change_set.stack, state, seen)
         return state

@@ -247,3 +247,15 @@ def test_a_stack_that_was_deleted_by_hand_is_made_again(standing: AwsStage, clou
     wait_for(lambda: inventory(cloud, standing.service)["stacks"] == [], "the stack is gone")
     outputs = standing.deploy()
     assert served(cloud, standing.service) == outputs.build_ids
+
+
+def test_a_function_that_was_deleted_by_hand_is_told(standing: AwsStage, cloud: MiniStack) -> None:
+    name = f"{standing.service}_test_api"
+    cloud.client("lambda").delete_function(FunctionName=name)
+    assert standing.status().state == "degraded"
+    with pytest.raises(DeployError, match=f"{name}, or its alias, is gone") as caught:
+        standing.deploy()
+    assert "destroy" in caught.value.hint
+    standing.destroy(delete_data=False)
+    outputs = standing.deploy()
+    assert served(cloud, standing.service) == outputs.build_ids

@@ -11,6 +11,7 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.local_stage import wait_for
 from tests.support.ministack import ACCOUNT, REGION, MiniStack
 
+from pys_multi_providers.aws.stack import MAX_INLINE
 from pys_multi_tools.errors import DeployError, ProviderError
 
 #: Calls that read; everything else changes something.
@@ -203,3 +204,15 @@ def test_a_secret_that_changed_is_a_change(stage: AwsStage, cloud: MiniStack, mo
     stored = cloud.client("secretsmanager").get_secret_value(SecretId=f"{stage.service}/test/API_KEY")
     assert stored["SecretString"] == "another-value-0123"
     assert stage.plan() == ()
+
+
+def test_a_template_that_is_too_long_for_a_call_goes_by_the_bucket(stage: AwsStage, cloud: MiniStack) -> None:
+    routes = "".join(f'\napi.get("/many/{"long" * 20}{n}", public=True)(hello)' for n in range(100))
+    stage.write(change=lambda code: code + routes.replace("(hello)", "(private)"))
+    placement = stage.place()
+    assert len(placement.provider.render(placement.deployment)["template.json"]) > MAX_INLINE
+    outputs = stage.deploy()
+    assert cloud.call(outputs.url, path=f"/many/{'long' * 20}7")[0] == 200
+    assert stage.plan() == ()
+    stage.write(change=lambda code: code + routes.replace("(hello)", "(private)").replace("many", "more"))
+    assert {change.action for change in stage.plan()} == {"create", "delete"}
