@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pys_multi_tools import previews
+from pys_multi.model import Service
+from pys_multi_tools import previews, remembered
 from pys_multi_tools.errors import ToolError
 from pys_multi_tools.github import comment as comments
 from pys_multi_tools.github import report
@@ -49,6 +50,7 @@ class Action:
         self.clouds: tuple[str, ...] = inputs.clouds
         self._variables: dict[str, str] = dict(inputs.settings)
         self._own_model: Mapping[str, Any] = {}
+        self._deployed = 0  # the deployment of GitHub that this run has made
 
     def run(self) -> int:
         """Do what is asked, and return the exit code. Raises ToolError."""
@@ -120,7 +122,7 @@ class Action:
         if self.event.closed or client.pull_request(number).get("state") == "closed":
             return self._end_preview(client)
         self._model()
-        deployment = previews.register(
+        self._deployed = deployment = previews.register(
             client,
             service=self.findings.service,
             number=number,
@@ -299,26 +301,52 @@ class Action:
         return any(not result.ok for result in self._each("destroy", command, acts=True, answers=False).values())
 
     def _end_preview(self, client: Client) -> int:
-        self._model()
-        failed = self._destroy(delete_data=True)
-        environment = previews.environment_of(self.findings.service, self._number())
-        if not failed:
-            for preview in previews.live(client, environment):
+        """Remove the preview of the pull request, whether or not its code still imports."""
+        found = [
+            preview
+            for preview in previews.live(client)
+            if (preview.number, preview.path) == (self._number(), self.inputs.path)
+        ]
+        failed = False
+        if found:
+            self.findings.service = found[0].service
+            for preview in found:
+                try:
+                    self._remove(preview)
+                except ToolError as exc:
+                    failed = True
+                    self.runner.annotate("error", str(exc), title=f"preview {preview.stage} is still there")
+                    continue
                 # A deploy that still runs looks after itself, or the reaper does: its record has to stay.
-                if not preview.running:
+                if not preview.running or preview.deployments[0] == self._deployed:
                     previews.end(client, preview)
+        else:  # there is no record: a deploy that has not written it down yet will see that it is closed
+            self._model()
+            failed = self._destroy(delete_data=True)
         self.findings.notes = ["It could not be removed; the reaper will try again." if failed else "It is removed."]
         self._finish(report.deploy_report("preview", self.findings, {}), "preview", create=False)
         return 1 if failed else 0
 
     def _remove(self, preview: previews.Preview) -> None:
+        """Remove a stage with its data. Raises ToolError."""
         workspace = Path(self.environment.get("GITHUB_WORKSPACE") or ".").resolve()
         folder = (workspace / preview.path).resolve()
         if not folder.is_relative_to(workspace) or not folder.is_dir():
             raise ToolError("is no folder of the repository any more", where=preview.path)
-        shown = self.tool.run(["show"], title=f"show {preview.stage}", folder=folder, stage=preview.stage)
-        if shown.document.get("name") != preview.service:
-            raise ToolError(shown.error or f"the service is not {preview.service} any more", where=preview.path)
+        shown = self.tool.run(
+            ["show"],
+            title=f"show {preview.service}",
+            folder=folder,
+            stage=preview.stage,
+            environment=self._variables,
+        )
+        if shown.ok and shown.document.get("name") != preview.service:
+            raise ToolError(f"the service is not {preview.service} any more", where=preview.path)
+        if not shown.ok:
+            # The commit that is here does not import: what was deployed has that name, and is removed by it.
+            project = Project.load(folder, preview.stage, {**self.environment, **self.inputs.settings})
+            if remembered.recall(project) is None:
+                remembered.remember(project, "", Service(name=preview.service, functions=(), resources=()))
         for cloud in preview.clouds:
             result = self.tool.run(
                 ["destroy", "--yes", "--delete-data"],
@@ -328,6 +356,7 @@ class Action:
                 clouds=[cloud],
                 acts=True,
                 answers=False,
+                environment=self._variables,
             )
             if not result.ok:
                 raise ToolError(result.error, where=cloud)

@@ -113,6 +113,7 @@ def test_a_preview_lives_as_long_as_its_pull_request(shop: Workspace) -> None:
     assert status["environment_url"] in comment
     assert "72 hours" in comment
 
+    shop.commit({"app.py": APP + "raise RuntimeError('whatever the last push has broken')\n"})
     run = shop.run("pull_request", shop.server.close(7), workflow="pys-multi-preview.yml")
     assert run.code == 0, run.log
     assert shop.stages() == []
