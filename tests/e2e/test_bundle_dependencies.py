@@ -208,6 +208,17 @@ def test_the_project_itself_among_its_requirements(root: Path, cache: Path) -> N
     assert {package["name"] for package in record(artefact)["distributions"]} == {"six", "idna"}
 
 
+def test_the_project_knows_its_own_version(root: Path, tmp_path: Path, cache: Path) -> None:
+    ask = "from importlib.metadata import version\nVERSION = version('my-shop')\n"
+    make_project(root, imports=ask, files={"pyproject.toml": '[project]\nname = "My.Shop"\nversion = "1.2"\n'})
+    artefact = one(built(root, cache, host()))
+    assert run_inside(artefact, tmp_path / "out", "import shop.app; print(shop.app.VERSION)") == "1.2\n"
+    write(root, {"pyproject.toml": '[project]\nname = "My.Shop"\ndynamic = ["version"]\n'})
+    with pytest.raises(BundleError, match="PackageNotFoundError") as caught:
+        built(root, cache, host())
+    assert "pyproject.toml" in caught.value.hint
+
+
 def test_a_lock_of_what_pys_multi_brings_too(root: Path, cache: Path) -> None:
     # pys-multi brings annotated-types, but this lock does not come from there.
     make_project(root, imports="import annotated_types\n", files={"pyproject.toml": "[tool.other]\n"})

@@ -103,6 +103,7 @@ class Build:
         progress: Callable[[Progress], None] = silent,
         with_preflight: bool = True,
     ) -> None:
+        root = root.absolute()
         self.root, self.options, self.app, self.target, self.cache = root, options, app, target, cache
         self.with_preflight = with_preflight
         self.progress, self.telling = progress, threading.Lock()
@@ -283,10 +284,14 @@ class _Work:
     def _identified(self, service: str, layer: Layer) -> tuple[list[Entry], str]:
         """The own entries with the build file, and the build id that stands in it."""
         from pys_multi_tools.bundle import archive
+        from pys_multi_tools.bundle.own_files import own_metadata
 
         build = self.build
         fields = {"schema_version": 1, "app": build.app, "provider": build.target.provider, "service": service}
         entries = list(self.own.result())
+        metadata = own_metadata(build.root)
+        if metadata:
+            entries.append(metadata)
         if layer.requirements:
             text = layer.requirements.encode()
             entries.append(archive.pack(REQUIREMENTS_FILE, text, origin="what was resolved"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pys_multi_tools.bundle import archive
 from pys_multi_tools.bundle.archive import Entry
 from pys_multi_tools.bundle.bytecode import Detail, Interpreter, Source, compile_cached, pyc_path
 from pys_multi_tools.bundle.cache import Cache
+from pys_multi_tools.bundle.inputs import read_toml
 from pys_multi_tools.bundle.selection import File
 from pys_multi_tools.errors import BundleError
 from pys_multi_tools.target import Target
@@ -67,6 +69,18 @@ def own_entries(files: Sequence[File], target: Target, interpreter: Interpreter 
                 hint="change the code, set another python, or leave the file out with bundle.exclude",
             )
     return entries
+
+
+def own_metadata(root: Path) -> Entry | None:
+    """The project's name and version where pyproject.toml says both: packages ask importlib.metadata for theirs."""
+    pyproject = root / "pyproject.toml"
+    project = read_toml(pyproject).get("project", {}) if pyproject.is_file() else {}
+    name, version = project.get("name"), project.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        return None
+    path = f"{re.sub(r'[-_.]+', '_', name).lower()}-{version}.dist-info/METADATA"
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    return archive.pack(path, text.encode(), origin=f"{PROJECT_ORIGIN}: pyproject.toml")
 
 
 def _sdk() -> Iterator[tuple[str, bytes]]:

@@ -213,6 +213,8 @@ def _failed(subject: Subject, answer: Mapping[str, Any], tree: str) -> BundleErr
     hint = _missing_hint(subject, name) if name else ""
     if "could not get source code" in text:
         hint = "a distribution reads its own source, which ships as bytecode: include = ['<its package>/**']"
+    if "PackageNotFoundError" in str(answer["error"]):
+        hint = "the project's own metadata ships where [project] in pyproject.toml says its name and version"
     return BundleError(
         f"does not import in the artefact: {answer['error']}",
         where=subject.app,
