@@ -112,14 +112,24 @@ class AsgiHost:
     async def _carry(self, chunks: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
         """The chunks of a body in another loop."""
 
+        taking: asyncio.Task[Any] | None = None
+
         async def take() -> bytes | None:
+            nonlocal taking
+            taking = asyncio.current_task()
             return await anext(chunks, None)
+
+        async def close() -> None:
+            # One that was cancelled, because the reader went away, may still be on its way out of the generator.
+            if taking is not None:
+                await asyncio.wait([taking])
+            await chunks.aclose()
 
         try:
             while (chunk := await self._at_home(take())) is not None:
                 yield chunk
         finally:
-            await self._at_home(chunks.aclose())
+            await self._at_home(close())
 
     async def _serve(self, request: Request) -> Response:
         exchange = _Exchange(request.body)

@@ -9,14 +9,14 @@ from operator import ge, gt, le, lt
 
 from pys_multi.errors import DefinitionError
 from pys_multi.scalars import Invalid
-from pys_multi.shapes import full_name
+from pys_multi.shape import full_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pys_multi.shapes import Shape
+    from pys_multi.shape import Shape
 
     #: Whether a value fits, and what is wrong where it does not.
     Check = tuple[Callable[[Any], bool], str]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from pys_multi.scalars import Decode, Problem
-    from pys_multi.shapes import Shape
+    from pys_multi.shape import Shape
 
 
 _BOM = b"\xef\xbb\xbf"

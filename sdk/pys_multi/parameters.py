@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pys_multi.readers import Read
-    from pys_multi.shapes import Shape
+    from pys_multi.shape import Shape
 
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "TRACE")
 _POSSIBLE = (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pys_multi.http import Request
     from pys_multi.parameters import Parameter
     from pys_multi.scalars import Decode
-    from pys_multi.shapes import Shape
+    from pys_multi.shape import Shape
 
     Read = Callable[[Request, Mapping[str, Any]], Any]
 

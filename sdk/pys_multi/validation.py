@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from pys_multi.errors import DefinitionError
 from pys_multi.scalars import NOT_EMPTY, Invalid, choice, scalar
-from pys_multi.shapes import Shape, full_name, shape_of
+from pys_multi.shape import Shape, full_name
+from pys_multi.shapes import shape_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

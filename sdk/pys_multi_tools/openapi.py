@@ -20,7 +20,8 @@ from pys_multi.encoding import to_json_value
 from pys_multi.errors import DefinitionError
 from pys_multi.http import Response
 from pys_multi.parameters import REQUIRED, Marker, Parameter, bind, return_annotation_of
-from pys_multi.shapes import Shape, shape_of
+from pys_multi.shape import Shape
+from pys_multi.shapes import shape_of
 from pys_multi_tools.schema import Schema, SchemaWriter
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")

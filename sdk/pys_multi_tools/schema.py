@@ -13,7 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from pys_multi.encoding import to_json_value
-from pys_multi.shapes import Shape, full_name, shape_of
+from pys_multi.shape import Shape, full_name
+from pys_multi.shapes import shape_of
 from pys_multi.validation import tag_of
 
 Schema = dict[str, Any]
