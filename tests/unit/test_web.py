@@ -971,3 +971,36 @@ def test_hosting_wsgi_does_not_import_asyncio() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_reader_in_another_loop_that_goes_away_waits_for_the_body_to_end() -> None:
+    ended = threading.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)  # still on its way out when the reader wants it closed
+            ended.set()
+
+    hosted: Any = host("asgi", _starlette())
+    hosted.start()  # at home in the background loop
+
+    async def read() -> None:
+        taken = asyncio.Event()
+
+        async def take() -> None:
+            async for _ in hosted._carry(body()):
+                taken.set()
+
+        task = asyncio.create_task(take())
+        await taken.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended.is_set()
+
+    asyncio.run(asyncio.wait_for(read(), 30))
+    hosted.stop()
