@@ -24,17 +24,16 @@ if TYPE_CHECKING:
         SettingsError,
         ToolError,
     )
+    from pys_multi_tools.machine import ProviderInfo, doctor, providers
     from pys_multi_tools.pipeline import (
         Deployed,
         Loaded,
         Placement,
-        ProviderInfo,
         bundle,
         check,
         dead_letters,
         deploy,
         destroy,
-        doctor,
         invoke,
         load,
         load_deployed,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
         permissions,
         place,
         plan,
-        providers,
         redrive,
         render,
         rollback,
@@ -91,6 +89,9 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {"Project": "project", "ProviderInfo": "machine", "doctor": "machine", "providers": "machine"}
+
+
 class _Package(ModuleType):
     """Some steps bear the name of the module that does them (check, render, bundle, openapi).
 
@@ -102,7 +103,7 @@ class _Package(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = "errors" if name.endswith("Error") else "project" if name == "Project" else "pipeline"
+        module = _ELSEWHERE.get(name) or ("errors" if name.endswith("Error") else "pipeline")
         value = getattr(import_module(f"{__name__}.{module}"), name)
         self.__dict__[name] = value
         return value

@@ -17,8 +17,6 @@ knows which cloud it is; all of that is the provider's.
 from __future__ import annotations
 
 import os
-import platform
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -33,7 +31,6 @@ from pys_multi_tools.deployment import (
     Change,
     DeadLetter,
     Deployment,
-    Finding,
     Invocation,
     InvocationResult,
     LogRecord,
@@ -90,19 +87,6 @@ class Deployed:
     bundle: Bundle
     outputs: Outputs
     status: Status
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderInfo:
-    """An installed provider. error: why it does not load, empty when it does; the rest is empty then."""
-
-    name: str
-    distribution: str
-    version: str
-    triggers: tuple[str, ...] = ()
-    resources: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    error: str = ""
 
 
 def _ignore(_: Progress) -> None:
@@ -406,29 +390,6 @@ def destroy(placement: Placement, *, delete_data: bool = False, progress: OnProg
     placement.provider.destroy(placement.deployment, delete_data=delete_data, progress=progress)
 
 
-def providers() -> tuple[ProviderInfo, ...]:
-    """Return every installed provider with what it can do, or why it does not load."""
-    found: list[ProviderInfo] = []
-    for name, entry in providers_.installed().items():
-        distribution = entry.dist.name if entry.dist else ""
-        version = entry.dist.version if entry.dist else ""
-        info = ProviderInfo(name=name, distribution=distribution, version=version)
-        try:
-            capabilities = providers_.load(name).capabilities
-        except ProviderError as exc:
-            found.append(replace(info, error=exc.what))
-            continue
-        found.append(
-            replace(
-                info,
-                triggers=tuple(sorted(capabilities.triggers)),
-                resources=tuple(sorted(capabilities.resources)),
-                features=tuple(sorted(capabilities.features)),
-            )
-        )
-    return tuple(found)
-
-
 def permissions(
     placement: Placement,
     *,
@@ -451,57 +412,6 @@ def permissions(
         repository=repository,
         environment=environment or placement.deployment.stage,
     )
-
-
-def doctor(
-    root: str | Path = ".",
-    stage: str | None = None,
-    env: Mapping[str, str] = os.environ,
-    clouds: Sequence[str] = (),
-) -> tuple[Finding, ...]:
-    """Look at this machine, the project and each provider, and return what is right and what to do else."""
-    findings = [_python(), _uv()]
-    loaded: Loaded | None = None
-    try:
-        loaded = load(root, stage, env)
-        text = f"{loaded.reference} defines {len(loaded.service.functions)} functions, stage {loaded.project.stage}"
-        findings.append(Finding(subject="project", ok=True, text=text))
-    except ToolError as exc:
-        findings.append(_failed("project", exc))
-    names = clouds or (loaded.project.settings.cloud if loaded else tuple(providers_.installed()))
-    for name in dict.fromkeys(names):
-        try:
-            if loaded:
-                placement = _placement(loaded, name)
-                findings += placement.provider.doctor(placement.deployment)
-            else:
-                findings += providers_.load(name).doctor(None)
-        except ToolError as exc:
-            findings.append(_failed(name, exc))
-    return tuple(findings)
-
-
-def _python() -> Finding:
-    version = platform.python_version()
-    supported = (3, 11) <= tuple(map(int, version.split(".")[:2])) <= (3, 14)
-    hint = "" if supported else "use Python 3.11 to 3.14"
-    return Finding(subject="python", ok=supported, text=f"{platform.python_implementation()} {version}", hint=hint)
-
-
-def _uv() -> Finding:
-    try:
-        from uv import find_uv_bin
-
-        return Finding(subject="uv", ok=True, text=find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        found = shutil.which("uv")
-        hint = "" if found else "pip install uv: it installs the dependencies of a bundle"
-        return Finding(subject="uv", ok=found is not None, text=found or "not found", hint=hint)
-
-
-def _failed(subject: str, exc: ToolError) -> Finding:
-    text = f"{exc.where}: {exc.what}" if exc.where else exc.what
-    return Finding(subject=subject, ok=False, text=text, hint=exc.hint)
 
 
 def _check_function(service: Service, name: str) -> None:

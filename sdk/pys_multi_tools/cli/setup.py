@@ -25,9 +25,9 @@ Shell = Annotated[
 @app.command()
 def providers(as_json: options.Json = False) -> int:
     """List the installed providers and what each can do. Exits with 1 when one does not load."""
-    from pys_multi_tools import pipeline
+    from pys_multi_tools import machine
 
-    found = pipeline.providers()
+    found = machine.providers()
     if as_json:
         print_json({"providers": plain(found)})
     else:
@@ -54,9 +54,9 @@ def doctor(
     as_json: options.Json = False,
 ) -> int:
     """Look at this machine, the project, and each provider's credentials. Exits with 1 when something is wrong."""
-    from pys_multi_tools import pipeline
+    from pys_multi_tools import machine
 
-    findings = pipeline.doctor(options.root_of(folder), stage, clouds=cloud or ())
+    findings = machine.doctor(options.root_of(folder), stage, clouds=cloud or ())
     wrong = [finding for finding in findings if not finding.ok]
     if as_json:
         print_json({"findings": plain(findings)})

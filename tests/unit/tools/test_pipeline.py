@@ -13,7 +13,7 @@ import pytest
 from tests.support import paper_provider
 
 import pys_multi_tools
-from pys_multi_tools import pipeline
+from pys_multi_tools import machine, pipeline
 from pys_multi_tools.deployment import Invocation, Progress
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, SettingsError, ToolError
 
@@ -180,17 +180,17 @@ def test_an_unknown_provider_and_a_bad_table_are_told_apart(make: Make) -> None:
 
 def test_providers_are_listed_with_what_they_can_do(make: Make) -> None:
     make()
-    paper = {info.name: info for info in pipeline.providers()}["paper"]
+    paper = {info.name: info for info in machine.providers()}["paper"]
     assert (paper.distribution, paper.version, paper.error) == ("pys-multi-paper", "1.2", "")
     assert "http" in paper.triggers
 
 
 def test_doctor_reports_instead_of_raising(make: Make) -> None:
-    findings = {finding.subject: finding for finding in pipeline.doctor(make(), env={})}
+    findings = {finding.subject: finding for finding in machine.doctor(make(), env={})}
     assert findings["project"].ok
     assert findings["paper"].ok
     broken = make(extra="\n1 / 0\n")
-    findings = {finding.subject: finding for finding in pipeline.doctor(broken, env={}, clouds=["paper", "absent"])}
+    findings = {finding.subject: finding for finding in machine.doctor(broken, env={}, clouds=["paper", "absent"])}
     assert "ZeroDivisionError" in findings["project"].text
     assert not findings["paper"].ok
     assert "absent" in findings["absent"].text
