@@ -320,6 +320,8 @@ class GitHub:
 
     def aws_sts(self, request: Request) -> tuple[int, Any, dict[str, str]]:
         form = request.body
+        if form.get("Action") == "GetCallerIdentity":
+            return 200, _AWS_CALLER, {}
         if form.get("Action") != "AssumeRoleWithWebIdentity" or form.get("Version") != "2011-06-15":
             raise Refused(400, _aws_error("InvalidAction", "Could not find operation"))
         if not re.fullmatch(r"[\w+=,.@-]{2,64}", form.get("RoleSessionName", "")):
@@ -389,6 +391,12 @@ _AWS_ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws
 <SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{session}</SessionToken>
 <Expiration>2026-11-24T12:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
 </AssumeRoleWithWebIdentityResponse>"""
+
+
+_AWS_CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<GetCallerIdentityResult><Arn>arn:aws:sts::000000000000:assumed-role/deploy/pys-multi</Arn>
+<UserId>AROAEXAMPLE:pys-multi</UserId><Account>000000000000</Account></GetCallerIdentityResult>
+</GetCallerIdentityResponse>"""
 
 
 @contextmanager

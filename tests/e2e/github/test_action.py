@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.github.conftest import APP, SECRET, SETTINGS, Workspace
 from tests.support.github_server import Request
 
-# One worker runs them all: the action is installed once for it.
+# One worker runs them: the action is installed once for it.
 pytestmark = pytest.mark.xdist_group("act")
 
 MORE = '\n@api.get("/more", public=True)\ndef more() -> dict:\n    return {"more": stock.get(id="1")}\n'

@@ -18,7 +18,7 @@ from tests.support.act import ACTION
 from tests.support.local_stage import wait_for
 from tests.support.trust import aws_lets_in, claims_of
 
-pytestmark = pytest.mark.xdist_group("act")
+pytestmark = pytest.mark.xdist_group("act-hostile")
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/deploy"
@@ -73,10 +73,10 @@ HOSTILE = (
 
 
 def test_a_hostile_input_changes_nothing(shop: Workspace, tmp_path: Path) -> None:
-    """The corpus as the one input that git gets, and all of it as every other one: none may do more than fail."""
+    """The corpus as every input: none may do more than fail. One by one the texts are tried where they are read."""
     pwned = tmp_path / "pwned"
     texts = [text.format(pwned=pwned) for text in HOSTILE]
-    given = [{"command": "affected", "since": text} for text in texts]
+    given = [{"command": "affected", "since": "\n".join(texts)}]
     names = ("command", "stage", "path", "cloud", "app", "settings", "ttl", "python-version", "aws-role", "comment")
     given += [{"command": "check", name: "\n".join(texts)} for name in names]
     # A runner evaluates expressions in a workflow's own text; in data they are text, so here they are made by one.
@@ -88,7 +88,7 @@ def test_a_hostile_input_changes_nothing(shop: Workspace, tmp_path: Path) -> Non
     run = shop.run("push", {"ref": "refs/heads/main"}, workflow="hostile.yml")
     assert not pwned.exists()
     assert run.code == 0, run.log
-    assert run.log.count("Main Run pys-multi") >= len(texts)
+    assert run.log.count("Main Run pys-multi") >= 5, "an input that the installation reads too ends it there"
     assert not any(line.startswith(("::error::spoofed", "::set-output name")) for line in run.lines())
     assert "https://evil.example" not in "".join(line for line in run.lines() if "set-output:: url" in line)
     assert shop.stages() == []
