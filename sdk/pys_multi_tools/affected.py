@@ -43,9 +43,7 @@ def services(repository: Repository) -> tuple[str, ...]:
     """The folders of a repository that hold a service: those with settings for pys-multi."""
     found: set[str] = set()
     for path in map(PurePosixPath, repository.files()):
-        if path.name == "pys-multi.toml" or (
-            path.name == "pyproject.toml" and _has_settings(repository.root / path)
-        ):
+        if path.name == "pys-multi.toml" or (path.name == "pyproject.toml" and _has_settings(repository.root / path)):
             found.add(str(path.parent))
     return tuple(sorted(found))
 
