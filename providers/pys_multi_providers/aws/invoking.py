@@ -163,7 +163,9 @@ def call(cloud: Cloud, service: str, address: str, invocation: Invocation, timeo
         headers if "authorization" in given else cloud.signed(service, invocation.method, url, headers, invocation.body)
     )
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    # Names below localhost are this machine (RFC 6761), which not every resolver knows: emulators use them.
+    host = "127.0.0.1" if (parts.hostname or "").endswith(".localhost") else parts.hostname or ""
+    connection = kind(host, parts.port, timeout=timeout)
     started = time.perf_counter()
     try:
         connection.request(invocation.method, target, body=invocation.body or None, headers=signed)

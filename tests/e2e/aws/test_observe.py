@@ -90,6 +90,9 @@ def test_metrics_count_calls(placement: pipeline.Placement, cloud: MiniStack, ur
 
 
 def test_invoke_calls_a_route_a_function_and_a_trigger(placement: pipeline.Placement, cloud: MiniStack) -> None:
+    front = pipeline.invoke(placement, Invocation(path="/hello/front"))
+    assert (front.status, json.loads(front.body)["hello"]) == (200, "front")
+    assert pipeline.invoke(placement, Invocation(path="/private")).status == 200
     private = pipeline.invoke(placement, Invocation(function="api", path="/private"))
     assert (private.status, private.body) == (200, b'{"private":"yes"}')
     assert pipeline.invoke(placement, Invocation(function="api", path="/nothing")).status == 404
