@@ -14,8 +14,12 @@ from types import CodeType
 
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
 
-# What a module must hold to be looked at more closely.
-_MAY_READ = re.compile(rb"\b(getsource|getsourcelines|findsource|getfile|getsourcefile)\b|__(file|path)__")
+# What a module must hold to be looked at more closely: parsing costs more than compiling.
+_MAY_READ = re.compile(
+    rb"\b(?:getsource|getsourcelines|findsource|getfile|getsourcefile)\b|\b(?:open|Path)\(\s*__file__"
+)
+_SELF, _PYTHON_TEXT = re.compile(rb"__(?:file|path)__"), re.compile(rb"""\.py(?!\w)[^"'\n]*["']""")
+_NOT_IMPORTED = ("__main__.py", "conftest.py", "setup.py")
 _INSPECTING = {"getsource", "getsourcelines", "findsource"}
 _LOCATING = {"getfile", "getsourcefile"}
 _READING = {"open", "read_text", "read_bytes"}
@@ -41,7 +45,12 @@ def reads(path: str, source: bytes) -> str:
     any: it asks ``inspect`` for the source of what it is given, and lets the error through where there is none.
     own: it looks for Python files beside itself, or reads the file that something is defined in.
     """
-    if not _MAY_READ.search(source) or path.rpartition("/")[2] in ("__main__.py", "conftest.py", "setup.py"):
+    beside = _SELF.search(source) and _PYTHON_TEXT.search(source)
+    if not (beside or _MAY_READ.search(source)) or path.rpartition("/")[2] in (
+        "__main__.py",
+        "conftest.py",
+        "setup.py",
+    ):
         return ""
     import ast
 
@@ -58,8 +67,8 @@ def reads(path: str, source: bytes) -> str:
             names.add(_name(node))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(node.value)
-    beside = names & {"__file__", "__path__"} and calls & _LOOKING and any(map(_PYTHON_FILE.fullmatch, texts))
-    return "own" if itself or beside or (calls & _LOCATING and calls & _READING) else ""
+    looks = names & {"__file__", "__path__"} and calls & _LOOKING and any(map(_PYTHON_FILE.fullmatch, texts))
+    return "own" if itself or looks or (calls & _LOCATING and calls & _READING) else ""
 
 
 def _asks(tree, ast) -> bool:  # type: ignore[no-untyped-def]  # ast is imported only where it is needed
