@@ -103,9 +103,9 @@ class BundleSettings(SettingsTable):
     """Globs of files that go in although they would be left out otherwise."""
     exclude: tuple[str, ...] = ()
     """Globs of files that stay out."""
-    max_mb: float = Field(default=50, gt=0)
+    max_mb: float | None = Field(default=None, gt=0)
     """Size of the zip in megabytes (10^6 bytes) above which the bundle is refused."""
-    max_import_ms: float = Field(default=2000, gt=0)
+    max_import_ms: float | None = Field(default=None, gt=0)
     """Import time of the service in milliseconds above which the bundle is refused."""
 
 

@@ -36,7 +36,7 @@ def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
     project = load(tmp_path)
     assert project.stage == project.settings.stage == "dev"
     assert project.settings.cloud == ("local",)
-    assert project.settings.bundle.max_mb == 50
+    assert project.settings.bundle.max_mb is None
     assert project.sources == {}
     assert project.root == tmp_path.resolve()
 
