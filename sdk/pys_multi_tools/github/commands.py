@@ -18,6 +18,7 @@ from typing import Any
 
 from pys_multi.model import Service
 from pys_multi_tools import previews, remembered
+from pys_multi_tools import provider as providers
 from pys_multi_tools.errors import ToolError
 from pys_multi_tools.github import comment as comments
 from pys_multi_tools.github import report
@@ -95,7 +96,7 @@ class Action:
         if not failed:
             self._compare_with_base()
             if not self.event.fork:
-                failed = self._plan()
+                failed = self._plan(drift=what == "drift")
         pending = any(plan.pending for plan in self.findings.plans)
         changed = pending or bool(self.findings.differences if self.event.fork else ())
         self._plan_outputs(changed)
@@ -263,11 +264,15 @@ class Action:
         )
         if not result.ok and folder is None:
             self._failed("bundle", result)
-        return {bundle["provider"]: _weight(bundle["artefacts"]) for bundle in result.document.get("bundles", ())}
+        return {bundle["provider"]: Weight.of(bundle["artefacts"]) for bundle in result.document.get("bundles", ())}
 
-    def _plan(self) -> bool:
-        """Plan on every cloud. Returns whether one of them failed."""
-        results = self._each("plan", ["plan"], acts=True)
+    def _plan(self, *, drift: bool = False) -> bool:
+        """Plan on every cloud. Returns whether one of them failed.
+
+        drift: look also for what was changed by other means, on the providers that can tell.
+        """
+        telling = {cloud for cloud in self.clouds if drift and isinstance(providers.load(cloud), providers.Drift)}
+        results = self._each("plan", ["plan"], acts=True, options={cloud: ["--refresh"] for cloud in telling})
         plans = []
         for cloud, result in results.items():
             changes = [change for plan in result.document.get("plans", ()) for change in plan["changes"]]
@@ -362,13 +367,19 @@ class Action:
                 raise ToolError(result.error, where=cloud)
 
     def _each(
-        self, title: str, command: Sequence[str], *, acts: bool = False, answers: bool = True
+        self,
+        title: str,
+        command: Sequence[str],
+        *,
+        acts: bool = False,
+        answers: bool = True,
+        options: Mapping[str, Sequence[str]] | None = None,
     ) -> dict[str, Result]:
-        """Run a command on every cloud at a time; what fails is annotated."""
+        """Run a command on every cloud at a time, with options for some of them; what fails is annotated."""
 
         def run(cloud: str) -> Result:
             return self.tool.run(
-                command,
+                [*command, *(options or {}).get(cloud, ())],
                 title=f"{title} {cloud}",
                 stage=self.stage,
                 clouds=[cloud],
@@ -477,15 +488,6 @@ class Action:
             hint = "run it on pull_request: opened, reopened, synchronize and closed"
             raise InputError("command", "preview is for events of a pull request", hint)
         return self.event.number
-
-
-def _weight(artefacts: Sequence[Mapping[str, Any]]) -> Weight:
-    times = [artefact["import_ms"] for artefact in artefacts if artefact.get("import_ms") is not None]
-    return Weight(
-        packed=max((artefact["bytes"] for artefact in artefacts), default=0),
-        unpacked=max((artefact["unzipped_bytes"] for artefact in artefacts), default=0),
-        import_ms=max(times, default=None),
-    )
 
 
 def _boolean(value: bool) -> str:

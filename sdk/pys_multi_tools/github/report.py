@@ -46,6 +46,16 @@ class Weight:
     unpacked: int
     import_ms: float | None
 
+    @classmethod
+    def of(cls, artefacts: Sequence[Mapping[str, Any]]) -> Weight:
+        """The weight of artefacts, as ``bundle --json`` prints them."""
+        times = [artefact["import_ms"] for artefact in artefacts if artefact.get("import_ms") is not None]
+        return cls(
+            packed=max((artefact["bytes"] for artefact in artefacts), default=0),
+            unpacked=max((artefact["unzipped_bytes"] for artefact in artefacts), default=0),
+            import_ms=max(times, default=None),
+        )
+
 
 @dataclass(slots=True, kw_only=True)
 class Findings:

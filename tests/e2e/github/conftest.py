@@ -13,6 +13,9 @@ import pytest
 from tests.support.act import ACTION, Act, Run, copy_action, find_act
 from tests.support.github_server import GitHub, github
 
+from pys_multi_providers.local.client import Client
+from pys_multi_providers.local.state import State
+
 APP = """
 import os
 from pys_multi import App
@@ -91,8 +94,8 @@ class Workspace:
         return sorted(entry.name for entry in base.iterdir() if (entry / "builds").is_dir()) if base.is_dir() else []
 
     def close(self) -> None:
-        for service in (self.state / "local").glob("*/*"):
-            self.tool("destroy", "--yes", "--delete-data", "--stage", service.name, "--cloud", "local")
+        for folder in (self.state / "local").glob("*/*"):
+            Client(State(folder)).stop(grace=2.0)
 
 
 @pytest.fixture(scope="session")

@@ -120,6 +120,23 @@ def test_deploy_status_drift_and_destroy(step: Step) -> None:
     assert step.deployed() == []
 
 
+def test_drift_asks_a_provider_that_can_tell(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "paper_provider", raising=False)
+    own = """
+    def drift(self, deployment):
+        return (Change(action="update", kind="function", name="api", reason="somebody changed it"),)
+
+    def check("""
+    path = step.root / "site" / "paper_provider.py"
+    path.write_text(path.read_text().replace("\n    def check(", own, 1))
+    assert step.run("deploy") == 0
+    assert step.run("plan") == 0
+    assert step.output("changed") == "false"
+    assert step.run("drift") == 1
+    assert "somebody changed it" in step.summary
+    monkeypatch.delitem(sys.modules, "paper_provider", raising=False)
+
+
 def test_what_loses_data_is_refused(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (step.root / "site" / "paper_provider.py").read_text()
     change = 'Change(action="delete", kind="table", name="stock", data=True), *'
