@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +78,10 @@ class AwsStage:
         self.root.mkdir(exist_ok=True)
         code = change(APP.format(service=self.service, mark=mark))
         (self.root / "app.py").write_text(code, encoding="utf-8")
-        settings = (
-            '[tool.pys-multi]\ncloud = ["aws"]\npython = "3.13"\n[tool.pys-multi.secrets]\nAPI_KEY = "env:API_KEY"\n'
-        )
+        # The emulator runs the code under its own interpreter, which is of this version.
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        settings = f'[tool.pys-multi]\ncloud = ["aws"]\npython = "{python}"\n'
+        settings += '[tool.pys-multi.secrets]\nAPI_KEY = "env:API_KEY"\n'
         (self.root / "pyproject.toml").write_text(settings + self.settings, encoding="utf-8")
 
     def place(self) -> pipeline.Placement:

@@ -72,7 +72,7 @@ def everything() -> Template:
 
 
 def example(name: str) -> str:
-    (placement,) = place(load(ROOT / "examples" / name, env={}), ["aws"])
+    (placement,) = place(load(ROOT / "examples" / name, env={"PYS_MULTI_PYTHON": "3.13"}), ["aws"])
     return render(placement)[TEMPLATE]
 
 
