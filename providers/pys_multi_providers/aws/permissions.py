@@ -28,8 +28,8 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A
 _STACK = """
     CancelUpdateStack ContinueUpdateRollback CreateChangeSet DeleteChangeSet DeleteStack DescribeChangeSet
     DescribeEvents DescribeStackEvents DescribeStackResourceDrifts DescribeStackResources DescribeStacks
-    DetectStackDrift DetectStackResourceDrift ExecuteChangeSet GetTemplate ListChangeSets ListStackResources RollbackStack
-    TagResource UntagResource UpdateStack
+    DetectStackDrift DetectStackResourceDrift ExecuteChangeSet GetTemplate ListChangeSets ListStackResources
+    RollbackStack TagResource UntagResource UpdateStack
 """
 _FUNCTION = """
     AddPermission CreateAlias CreateFunction CreateFunctionUrlConfig DeleteAlias DeleteFunction
