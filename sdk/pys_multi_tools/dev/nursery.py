@@ -83,6 +83,9 @@ def _tend(commands: int, work: tuple[Any, ...]) -> None:
     provider: Embedded = work[2]
     provider.warm()
     workers = [_fork(commands, work)]
+    # Cached bytecode is told apart from a file by its second and its size alone: two edits within a second could be
+    # taken for one. The first worker has cached what is slow to compile.
+    sys.dont_write_bytecode = True
     while True:
         readable, _, _ = select.select([commands], [], [], 0.5)
         workers = [pid for pid in workers if not _ended(pid)]
