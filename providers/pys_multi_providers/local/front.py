@@ -253,8 +253,9 @@ def _request(scope: Scope) -> tuple[Request, Context]:
         headers.append((name, value))
     if not _TRACE_PARENT.fullmatch(trace_parent):
         # Sampling is left to whoever records traces: the flag says "not recorded" (section 3.2.2.5).
+        if trace_parent:
+            headers = [pair for pair in headers if pair[0] != "traceparent"]
         trace_parent = f"00-{random[32:64]}-{random[64:]}-00"
-        headers = [pair for pair in headers if pair[0] != "traceparent"]
     client = scope.get("client")
     context = Context(random[:32], trace_parent=trace_parent)
     request = Request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pys_multi_tools.project import Project
     from pys_multi_tools.provider import Embedded
 
+#: Seconds between two writes of the request log.
+_WRITE_EVERY = 0.05
 _PAGE = "The service does not start. It will be tried again when a file changes.\n\n"
 
 
@@ -38,9 +41,7 @@ def serve(
     def ready() -> None:
         say_now(f"serving {app.name} ({(time.perf_counter() - started) * 1000:.0f} ms)")
 
-    def called(function: str, what: str, status: int, seconds: float) -> None:
-        say_now(f"{status} {what}  {seconds * 1000:.1f} ms  {function}")
-
+    calls = _Calls(say)
     try:
         with discover.importable(project.root):
             found = reference or project.settings.app or discover.find_app(project.root)
@@ -48,13 +49,38 @@ def serve(
             os.environ.update({k: v for f in app.functions.values() for k, v in f.environment.items()})
             if log is not None:
                 _log_as(log)
-            provider.serve(app, project, listener, state=state, on_call=called, on_ready=ready)
+            provider.serve(app, project, listener, state=state, on_call=calls.add, on_ready=ready)
+            calls.flush()
     except ToolError as error:
         _serve_error(str(error), listener, say)
     except Exception:
         import traceback
 
         _serve_error(traceback.format_exc(), listener, say)
+
+
+class _Calls:
+    """One line per call, written together a few times a second: a write per request would cost a tenth of them."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._lines: list[str] = []
+        self._second = 0
+        self._clock = ""
+
+    def add(self, function: str, what: str, status: int, seconds: float) -> None:
+        """Called on the event loop that serves."""
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._clock = now, time.strftime("%H:%M:%S", time.localtime(now))
+        if not self._lines:
+            asyncio.get_running_loop().call_later(_WRITE_EVERY, self.flush)
+        self._lines.append(f"{self._clock} {status} {what}  {seconds * 1000:.1f} ms  {function}")
+
+    def flush(self) -> None:
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._say("\n".join(lines))
 
 
 def _log_as(text_of: Callable[[LogRecord], str]) -> None:
@@ -91,8 +117,6 @@ def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
 
 def _serve_error(text: str, listener: socket.socket, say: Callable[[str], None]) -> None:
     """Answers every request with what went wrong."""
-    import asyncio
-
     import uvicorn
 
     say(text.rstrip())
