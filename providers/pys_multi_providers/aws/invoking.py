@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import time
 import uuid
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pys_multi.model import Consume, Function, Mount, ObjectEvent, Route, Subscribe, Trigger
+from pys_multi.model import Consume, Function, Mount, Route, Subscribe, Trigger
 from pys_multi_providers.aws.client import Cloud
 from pys_multi_providers.aws.engine import Engine
 from pys_multi_providers.aws.names import ALIAS
 from pys_multi_providers.aws.view import settings_of
+from pys_multi_tools import calling
 from pys_multi_tools.deployment import Invocation, InvocationResult
 from pys_multi_tools.errors import ProviderError
 
@@ -47,7 +48,7 @@ def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) ->
             message = {"body": base64.b64encode(body).decode(), "base64": True}
         envelope["messages"] = [{**message, "id": uuid.uuid4().hex, "sent_at": time.time()}]
     else:
-        envelope["event"] = _fields(trigger, body)
+        envelope["event"] = calling.event_fields(trigger, body)
     started = time.perf_counter()
     answer = _call(engine, function, {"pys_multi": envelope})
     duration = (time.perf_counter() - started) * 1000
@@ -55,21 +56,6 @@ def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) ->
     found = json.loads(answer["Payload"] or b"{}")
     error = _error(answer, found) or "; ".join((found.get("failures") or {}).values())
     return InvocationResult(status=500 if error else 200, duration_ms=duration, error=error, request_id=request_id)
-
-
-def _fields(trigger: Trigger, body: bytes) -> Json:
-    try:
-        given = json.loads(body) if body.strip() else {}
-        if not isinstance(given, dict):
-            raise ValueError("it is no object")
-    except ValueError as error:
-        hint = 'write an object such as {"key": "a.pdf", "size": 3}'
-        raise ProviderError(f"the payload is not an event: {error}", where=trigger.id, hint=hint) from None
-    known = {name: given[name] for name in ("key", "size", "etag", "time") if name in given}
-    kind: Json = {"kind": "schedule"}
-    if isinstance(trigger, ObjectEvent):
-        kind = {"kind": trigger.event, "bucket": trigger.bucket}
-    return {"id": uuid.uuid4().hex, "time": time.time(), **known, **kind}
 
 
 def _request(engine: Engine, function: Function, invocation: Invocation) -> InvocationResult:
@@ -152,34 +138,14 @@ def _through_front(engine: Engine, invocation: Invocation) -> InvocationResult:
 
 def call(cloud: Cloud, service: str, address: str, invocation: Invocation, timeout: float) -> InvocationResult:
     """One signed HTTP call."""
-    parts = urlsplit(address)
-    path, _, query = (invocation.path or "/").partition("?")
-    target = parts.path.rstrip("/") + quote(path, safe="/%:@!$&'()*+,;=~-._") + (f"?{query}" if query else "")
-    given = {name.lower(): value for name, value in invocation.headers}
-    url = f"{parts.scheme}://{parts.netloc}{target}"
-    headers = {"host": parts.netloc, **given}
-    # Without Authorization of the caller's own: that is a token for the function.
-    signed = (
-        headers if "authorization" in given else cloud.signed(service, invocation.method, url, headers, invocation.body)
-    )
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    # Names below localhost are this machine (RFC 6761), which not every resolver knows: emulators use them.
-    host = "127.0.0.1" if (parts.hostname or "").endswith(".localhost") else parts.hostname or ""
-    connection = kind(host, parts.port, timeout=timeout)
-    started = time.perf_counter()
-    try:
-        connection.request(invocation.method, target, body=invocation.body or None, headers=signed)
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        hint = "see pys-multi status and logs"
-        raise ProviderError(f"the call failed: {error or type(error).__name__}", where=url, hint=hint) from error
-    finally:
-        connection.close()
-    return InvocationResult(
-        status=response.status,
-        headers=tuple(response.getheaders()),
-        body=body,
-        request_id=response.getheader("x-request-id") or response.getheader("apigw-requestid") or "",
-        duration_ms=(time.perf_counter() - started) * 1000,
-    )
+
+    def sign(url: str, invocation: Invocation) -> dict[str, str]:
+        # SigV4 wants the host and AWS's own headers signed; the others may come from anybody's proxy.
+        signed = {name.lower(): value for name, value in invocation.headers if name.lower().startswith("x-amz-")}
+        host = {"host": urlsplit(url).netloc}
+        found = cloud.signed(service, invocation.method, url, host | signed, invocation.body)
+        return {name: value for name, value in found.items() if name not in host | signed}
+
+    result = calling.call(address, invocation, timeout, sign=sign)
+    names = {name.lower(): value for name, value in result.headers}
+    return replace(result, request_id=result.request_id or names.get("apigw-requestid", ""))

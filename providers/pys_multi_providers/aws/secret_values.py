@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from pys_multi_providers.aws.client import AwsError, Cloud, each
 from pys_multi_providers.aws.secrets import sources
 from pys_multi_providers.aws.view import names_of
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.secret_values import value_of
 
 
 def values(
@@ -23,7 +23,7 @@ def values(
     for name, source in sources(deployment).items():
         if source.kept_in == "own":
             try:
-                found[names.secret(name)] = _value(name, references[name], deployment.project.root, environment)
+                found[names.secret(name)] = value_of(name, references[name], deployment.project.root, environment)
             except ProviderError:
                 if strict:
                     raise
@@ -51,23 +51,3 @@ def put(cloud: Cloud, wanted: Mapping[str, str]) -> Iterator[str]:
     for name in differing(cloud, wanted):
         cloud.call("secretsmanager", "put_secret_value", SecretId=name, SecretString=wanted[name])
         yield name
-
-
-def _value(name: str, reference: str, root: Path, environment: Mapping[str, str]) -> str:
-    scheme, _, rest = reference.partition(":")
-    where = f"secret {name}"
-    if scheme == "env":
-        if not environment.get(rest):
-            raise ProviderError(f"the variable {rest} is not set", where=where, hint=f"export {rest}, and run it again")
-        return environment[rest]
-    path = root / Path(rest).expanduser()
-    try:
-        # The line end that editors put at the end of a file is not part of the secret.
-        value = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        hint = "write the secret into that file, or name another one"
-        raise ProviderError(f"{path} cannot be read: {reason}", where=where, hint=hint) from None
-    if not value:
-        raise ProviderError(f"{path} is empty", where=where, hint="write the secret into that file")
-    return value

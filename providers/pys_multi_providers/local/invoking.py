@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import AsyncIterable
 from typing import Any
 
 from pys_multi.http import Request
 from pys_multi.messages import Context, Event, Message
-from pys_multi.model import Consume, ObjectEvent, Service, Subscribe, Trigger
+from pys_multi.model import Consume, Service, Subscribe, Trigger
 from pys_multi_providers.local.calls import CallFailed
 from pys_multi_providers.local.pool import new_id
 from pys_multi_providers.local.release import Release
+from pys_multi_tools.calling import event_fields
 from pys_multi_tools.errors import ProviderError
 
 
@@ -54,7 +54,7 @@ async def hand_over(release: Release, wanted: dict[str, Any]) -> dict[str, Any]:
     """An event to one trigger, past its queue. Raises ProviderError for a trigger or payload that is none."""
     function, trigger = _find(release.service, wanted["trigger"])
     body = base64.b64decode(wanted["body"])
-    event = None if isinstance(trigger, Consume | Subscribe) else _event(trigger, body)
+    event = None if isinstance(trigger, Consume | Subscribe) else Event(**event_fields(trigger, body))
     started = time.perf_counter()
     async with release.capacity(function) as invoke:
         try:
@@ -74,19 +74,3 @@ def _find(service: Service, id: str) -> tuple[str, Trigger]:
             if trigger.id == id:
                 return function.name, trigger
     raise ProviderError(f"the deployed service has no trigger {id!r}", hint="deploy, and invoke again")
-
-
-def _event(trigger: Trigger, body: bytes) -> Event:
-    try:
-        fields = json.loads(body) if body.strip() else {}
-        if not isinstance(fields, dict):
-            raise ValueError("it is no object")
-    except ValueError as error:
-        hint = 'write an object such as {"key": "a.pdf", "size": 3}'
-        raise ProviderError(f"the payload is not an event: {error}", where=trigger.id, hint=hint) from None
-    known: dict[str, Any] = {name: fields[name] for name in ("key", "size", "etag", "time") if name in fields}
-    if isinstance(trigger, ObjectEvent):
-        known |= {"kind": trigger.event, "bucket": trigger.bucket}
-    else:
-        known["kind"] = "schedule"
-    return Event(**{"id": new_id(), "time": time.time(), **known})

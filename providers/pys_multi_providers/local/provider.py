@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from pys_multi.model import Consume, ObjectEvent, Schedule, Service, Subscribe
-from pys_multi_providers.local import doctor, journal, meter, observe, secrets, view
-from pys_multi_providers.local.calling import call
+from pys_multi_providers.local import doctor, journal, meter, observe, view
 from pys_multi_providers.local.client import Client, exclusive
 from pys_multi_providers.local.control import own_version
 from pys_multi_providers.local.doctor import find_python
 from pys_multi_providers.local.meter import RETENTION, Counts
 from pys_multi_providers.local.settings import LocalOptions, LocalSettings
 from pys_multi_providers.local.state import State, remove_tree
+from pys_multi_tools import secret_values
+from pys_multi_tools.calling import call
 from pys_multi_tools.deployment import (
     Capabilities,
     Change,
@@ -81,7 +82,7 @@ class LocalProvider:
         """Secrets without a value, settings of functions that are not there, and a Python that is not."""
         project = deployment.project
         wanted = sorted({name for names in view.secrets_of(deployment.service).values() for name in names})
-        found = secrets.problems(wanted, project.settings.secrets, project.sources, project.root)
+        found = secret_values.problems(wanted, project.settings.secrets, project.sources, project.root)
         settings = _settings(deployment)
         names = [function.name for function in deployment.service.functions]
         entries = (
@@ -132,7 +133,7 @@ class LocalProvider:
         deployment = plan.deployment
         manifest = json.loads(plan.config[MANIFEST])
         state = _state(deployment)
-        values = secrets.resolve(manifest["secrets"], deployment.project.root)
+        values = secret_values.resolve(manifest["secrets"], deployment.project.root)
         python = find_python(manifest["python"])
         state.create()
         with exclusive(state, "deploy"):
@@ -153,7 +154,7 @@ class LocalProvider:
         with exclusive(state, "roll back"):
             release = _former(releases, build_id, _where(deployment))
             manifest = release["manifest"]
-            values = secrets.resolve(manifest["secrets"], deployment.project.root)
+            values = secret_values.resolve(manifest["secrets"], deployment.project.root)
             for build in release["builds"].values():
                 if not (state.builds / build).is_dir():
                     raise ProviderError(f"build {build} is no longer here", hint="check its code out and deploy it")
@@ -311,7 +312,7 @@ class LocalProvider:
         values: dict[str, str] = {}
         for name, reference in project.settings.secrets.items():
             with contextlib.suppress(ProviderError):
-                values |= secrets.resolve({name: reference}, project.root)
+                values |= secret_values.resolve({name: reference}, project.root)
         serve(app, listener, directory=state, stage=project.stage, secrets=values, on_call=on_call, on_ready=on_ready)
 
     def sandbox(
@@ -394,7 +395,7 @@ def _rotated(
 ) -> Iterator[str]:
     for name, reference in manifest["secrets"].items():
         try:
-            value = secrets.resolve({name: reference}, deployment.project.root)[name]
+            value = secret_values.resolve({name: reference}, deployment.project.root)[name]
         except ProviderError:
             continue  # check says so; a plan can be made without the values
         if former["fingerprints"].get(name) != state.fingerprint(value):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
+from tests.support.noting_front import NotingFront
 
 from pys_multi_providers.aws.client import Cloud
 from pys_multi_providers.aws.invoking import call
@@ -16,46 +14,9 @@ from pys_multi_tools.deployment import Invocation
 from pys_multi_tools.errors import ProviderError
 
 
-class Front:
-    """An HTTP server that notes what comes."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
-        seen = self.seen
-
-        class Handler(BaseHTTPRequestHandler):
-            def __getattr__(self, name: str) -> Any:
-                if not name.startswith("do_"):
-                    raise AttributeError(name)
-                return self.answer
-
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                seen.append((self.command, self.path, headers, body))
-                self.send_response(418)
-                self.send_header("x-request-id", "r1")
-                self.send_header("content-length", "2")
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 @pytest.fixture
-def front() -> Iterator[Front]:
-    found = Front()
+def front() -> Iterator[NotingFront]:
+    found = NotingFront()
     try:
         yield found
     finally:
@@ -69,7 +30,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
     return Cloud(AwsSettings(region="eu-central-1"))
 
 
-def test_a_call_is_signed_and_comes_as_it_was_written(front: Front, cloud: Cloud) -> None:
+def test_a_call_is_signed_and_comes_as_it_was_written(front: NotingFront, cloud: Cloud) -> None:
     wanted = Invocation(
         method="POST", path="/a b/ü%2Fx?q=1&q=2", headers=(("Content-Type", "text/plain"),), body=b"hello"
     )
@@ -82,7 +43,7 @@ def test_a_call_is_signed_and_comes_as_it_was_written(front: Front, cloud: Cloud
     assert (result.status, result.body, result.request_id) == (418, b"ok", "r1")
 
 
-def test_a_token_of_the_caller_is_not_replaced_by_a_signature(front: Front, cloud: Cloud) -> None:
+def test_a_token_of_the_caller_is_not_replaced_by_a_signature(front: NotingFront, cloud: Cloud) -> None:
     call(cloud, "lambda", front.url, Invocation(path="/", headers=(("Authorization", "Bearer t"),)), 10)
     assert front.seen[0][2]["authorization"] == "Bearer t"
 

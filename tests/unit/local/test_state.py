@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pys_multi_providers.local import secrets
 from pys_multi_providers.local.state import State
 from pys_multi_tools.errors import ProviderError
 
@@ -95,30 +94,3 @@ def test_damaged_releases_are_none(state: State) -> None:
     for text in ("", "{", "{}"):
         (state.root / "releases.json").write_text(text)
         assert state.releases() == []
-
-
-def test_secrets_come_from_variables_and_files(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("from a file\n")
-    references = {"A": "env:THE_A", "B": "file:file", "C": f"file:{tmp_path}/file"}
-    found = secrets.resolve(references, tmp_path, {"THE_A": "a"})
-    assert found == {"A": "a", "B": "from a file", "C": "from a file"}
-
-
-@pytest.mark.parametrize(
-    ("reference", "what"),
-    [
-        ("env:MISSING", "the variable MISSING is not set"),
-        ("env:EMPTY", "the variable EMPTY is not set"),
-        ("file:none", "cannot be read"),
-        ("file:empty", "is empty"),
-        ("aws-sm:x", "scheme 'aws-sm' is not known"),
-    ],
-)
-def test_a_secret_without_a_value_is_named(tmp_path: Path, reference: str, what: str) -> None:
-    (tmp_path / "empty").write_text("\n")
-    (problem,) = secrets.problems(["KEY"], {"KEY": reference}, {"secrets.KEY": "file:3"}, tmp_path, {"EMPTY": ""})
-    assert problem.where == "file:3"
-    assert what in problem.what
-    assert "KEY" in problem.what
-    (missing,) = secrets.problems(["OTHER"], {}, {}, tmp_path, {})
-    assert 'OTHER = "env:OTHER"' in missing.hint
