@@ -227,6 +227,15 @@ def check_settings(deployment: Deployment) -> Iterator[Problem]:
                 f"the service has no secret {name!r}",
                 f"did you mean {near[0]!r}?" if near else f'define it with app.secret("{name}"), or remove the line',
             )
+    functions = [function.name for function in deployment.service.functions]
+    for name in deployment.project.settings.profile:
+        if name not in functions:
+            near = get_close_matches(name, functions, n=1)
+            yield _warning(
+                deployment.project.sources.get(f"profile.{name}", f"profile.{name}"),
+                f"the service has no function {name!r}",
+                f"did you mean {near[0]!r}?" if near else "remove the table",
+            )
 
 
 def check_streaming(app: App, name: str, can: Capabilities) -> Iterator[Problem]:

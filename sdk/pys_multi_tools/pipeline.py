@@ -4,6 +4,7 @@
     place     Loaded + a provider              → Placement   what every later step is about
     check     Placement                        → Problems    all of them, each with what to do
     plan      Placement                        → Plan        creates, updates, deletes, and why
+    cost      Placement                        → Cost        of a month, by the profile in the settings
     render    Placement                        → files       the native configuration, as deploy submits it
     bundle    Placement                        → Bundle      what is uploaded, imported once as the target would
     deploy    Placement                        → Deployed    plan and bundle made so; the served build is verified
@@ -44,12 +45,13 @@ from pys_multi_tools.deployment import (
 )
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
 from pys_multi_tools.project import Project
-from pys_multi_tools.provider import DeadLetters, Drift, Permissions, Provider
+from pys_multi_tools.provider import DeadLetters, Drift, Permissions, Prices, Provider
 from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from pys_multi.app import App
     from pys_multi_tools.bundle import Bundle
+    from pys_multi_tools.cost import Cost
 
 OnProgress = Callable[[Progress], None]
 
@@ -224,6 +226,18 @@ def _drift(placement: Placement) -> tuple[Change, ...]:
         hint = "plan without it: this provider compares with what is live anyway"
         raise ProviderError("knows no drift", where=f"provider {placement.name}", hint=hint)
     return placement.provider.drift(placement.deployment)
+
+
+def cost(placement: Placement) -> Cost | None:
+    """Return what a month costs by the profile in the settings; None where there is no profile, or nothing to pay."""
+    from pys_multi_tools.cost import estimate
+
+    deployment, provider = placement.deployment, placement.provider
+    profile = deployment.project.settings.profile
+    if not profile or not isinstance(provider, Prices):
+        return None
+    names = tuple(function.name for function in deployment.service.functions)
+    return estimate(provider.prices(deployment), names, profile)
 
 
 def render(placement: Placement) -> dict[str, str]:

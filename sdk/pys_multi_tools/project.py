@@ -268,8 +268,8 @@ def _from_flags(flags: Mapping[str, object]) -> list[_Override]:
 
 
 def _loose_keys() -> list[str]:
-    """What one variable or flag can set; whole tables (environment, secrets) belong into the file."""
-    top = [key for key in keys_of(Settings) if key not in ("environment", "secrets", "bundle")]
+    """What one variable or flag can set; whole tables (environment, secrets, profile) belong into the file."""
+    top = [key for key in keys_of(Settings) if key not in ("environment", "secrets", "bundle", "profile")]
     return [*top, *(f"bundle.{key}" for key in keys_of(BundleSettings))]
 
 

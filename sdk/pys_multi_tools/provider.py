@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pys_multi.app import App
     from pys_multi_tools.bundle import Bundle
+    from pys_multi_tools.cost import PriceList
     from pys_multi_tools.deployment import (
         Capabilities,
         Change,
@@ -97,6 +98,14 @@ class Drift(Protocol):
 
     def drift(self, deployment: Deployment) -> tuple[Change, ...]:
         """Changes from what is there to what was deployed; a deploy alone does not make them."""
+
+
+@runtime_checkable
+class Prices(Protocol):
+    """What a provider adds when it bills a service by its use."""
+
+    def prices(self, deployment: Deployment) -> PriceList:
+        """Published prices, with their date, and how much of each a call and a billed second of a function is."""
 
 
 @runtime_checkable

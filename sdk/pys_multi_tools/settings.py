@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic.annotated_handlers import GetJsonSchemaHandler
@@ -109,6 +109,20 @@ class BundleSettings(SettingsTable):
     """Import time of the service in milliseconds above which the bundle is refused."""
 
 
+class Traffic(SettingsTable):
+    """What one function has to do in a month, for an estimate of what it costs."""
+
+    # A stage names only what differs, so each of them may be missing.
+    calls: float = Field(default=0.0, ge=0)
+    """Calls a month: requests, messages and runs of schedules."""
+    duration_ms: float = Field(default=100.0, gt=0)
+    """How long a call takes on average, in milliseconds."""
+    cold_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the calls, 0 to 1, for which an instance has to start first."""
+    start_ms: float = Field(default=0.0, ge=0)
+    """How long an instance takes to start, in milliseconds."""
+
+
 class StageSettings(SettingsTable):
     """The settings that a stage can override."""
 
@@ -123,6 +137,8 @@ class StageSettings(SettingsTable):
     secrets: dict[SecretName, Reference] = {}
     """Secrets as references: env:NAME, file:PATH, or a provider's own scheme. Never the value."""
     bundle: BundleSettings = BundleSettings()
+    profile: dict[str, Traffic] = {}
+    """What the functions have to do in a month, by name: what the estimate of their cost is made from."""
 
 
 class Settings(StageSettings):
@@ -158,13 +174,18 @@ def as_settings_error(exc: ValidationError, model: type[BaseModel], where: Where
 
 def keys_of(model: type[BaseModel], path: KeyPath = ()) -> list[str]:
     """Return the names that are allowed in the table at ``path`` inside ``model``."""
-    current = model
+    current: Any = model
     for part in path:
-        annotation = current.model_fields[part].annotation if part in current.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        current = annotation
-    return [name for name in current.model_fields if name != "providers"]
+        if get_origin(current) is dict:  # a table of tables, whose names are the user's own
+            current = get_args(current)[1]
+        else:
+            field = current.model_fields.get(part) if _is_table(current) else None
+            current = field.annotation if field is not None else None
+    return [name for name in current.model_fields if name != "providers"] if _is_table(current) else []
+
+
+def _is_table(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _describe(error: ErrorDetails, model: type[BaseModel], where: Where, at: KeyPath) -> SettingsError:

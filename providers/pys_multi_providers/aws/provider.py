@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from pys_multi_providers.aws import checks, dead_letters, doctor, invoking, journal, observe, permissions
+from pys_multi_providers.aws import checks, dead_letters, doctor, invoking, journal, observe, permissions, prices
 from pys_multi_providers.aws.engine import Engine
 from pys_multi_providers.aws.runtime import FRONT_FILE
 from pys_multi_providers.aws.settings import AwsOptions, AwsSettings
 from pys_multi_providers.aws.view import settings_of, view
+from pys_multi_tools.cost import PriceList
 from pys_multi_tools.deployment import (
     Capabilities,
     Change,
@@ -105,6 +106,10 @@ class AwsProvider:
                 repository, environment or deployment.stage, account=account
             )
         return found
+
+    def prices(self, deployment: Deployment) -> PriceList:
+        """What Lambda costs."""
+        return prices.price_list(deployment)
 
     def plan(self, deployment: Deployment) -> Plan:
         """The change set that a deploy would execute; the plan's own is deleted again."""

@@ -44,14 +44,19 @@ def plan(
     refresh: Annotated[bool, typer.Option("--refresh", help="Look also for what was changed by other means.")] = False,
 ) -> int:
     """Show what a deploy would change, and why."""
+    from pys_multi_tools import pipeline
+
     placements = options.place(folder, stage, cloud)
     with progress_shown() as progress:
         plans = {placement.name: _compared(placement, progress, refresh) for placement in placements}
+    costs = {placement.name: pipeline.cost(placement) for placement in placements}
     if as_json:
-        print_json({"plans": [_plan_json(name, plan) for name, plan in plans.items()]})
+        print_json({"plans": [{**_plan_json(name, plan), "cost": plain(costs[name])} for name, plan in plans.items()]})
     else:
         for name, plan in plans.items():
             _print_plan(name, plan)
+            if cost := costs[name]:
+                say(f"{name}, stage {plan.deployment.stage}: about {cost.usd:,.2f} USD a month, see `pys-multi cost`")
     return 3 if detailed_exitcode and any(plan.pending for plan in plans.values()) else 0
 
 

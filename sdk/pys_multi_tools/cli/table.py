@@ -15,6 +15,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Deploy": {
         "plan": ("deploy", "Show what a deploy would change."),
+        "cost": ("cost", "Estimate what a month costs."),
         "render": ("deploy", "Write the native configuration for review."),
         "bundle": ("bundle", "Build what is uploaded."),
         "deploy": ("deploy", "Bring the service to a cloud, or to this machine."),
