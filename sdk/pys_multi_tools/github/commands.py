@@ -51,6 +51,7 @@ class Action:
         self.clouds: tuple[str, ...] = inputs.clouds
         self._variables: dict[str, str] = dict(inputs.settings)
         self._own_model: Mapping[str, Any] = {}
+        self._has_profile = False  # whether there is something to estimate a cost from
         self._deployed = 0  # the deployment of GitHub that this run has made
 
     def run(self) -> int:
@@ -202,6 +203,7 @@ class Action:
         project = Project.load(self.inputs.folder, self.stage or None, {**self.environment, **self.inputs.settings})
         self.clouds = self.inputs.clouds or project.settings.cloud
         self.stage = self.findings.stage = project.stage
+        self._has_profile = bool(project.settings.profile)
         references = [reference.partition(":") for reference in project.settings.secrets.values()]
         names = [name for scheme, _, name in references if scheme == "env"]
         self.runner.mask(*(self.environment[name] for name in names if self.environment.get(name)))
@@ -241,21 +243,23 @@ class Action:
 
     def _compare_with_base(self) -> None:
         after = self._model()
-        weights = self._weigh(None)
+        weights, costs = self._weigh(None), self._estimate(None)
         before: dict[str, Weight] = {}
+        former: dict[str, Mapping[str, Any]] = {}
         if self.event.number and self.event.base:
             try:
                 token = self.inputs.github_token
                 path, base = self.inputs.path, self.event.base
                 with checked_out(self.inputs.folder, path, base, self.environment, token) as folder:
                     self.findings.differences = compare(self._model(folder), after)
-                    before = self._weigh(folder)
+                    before, former = self._weigh(folder), self._estimate(folder)
             except ToolError as exc:
                 if exc.what == "the project is new":
                     self.findings.differences = compare({}, after)
                 else:
                     self.runner.annotate("notice", f"the base branch cannot be compared with: {exc}")
         self.findings.weights = {cloud: (before.get(cloud), weight) for cloud, weight in weights.items()}
+        self.findings.costs = {cloud: (former.get(cloud), cost) for cloud, cost in costs.items()}
 
     def _weigh(self, folder: Path | None) -> dict[str, Weight]:
         title = "bundle" if folder is None else "bundle the base branch"
@@ -265,6 +269,16 @@ class Action:
         if not result.ok and folder is None:
             self._failed("bundle", result)
         return {bundle["provider"]: Weight.of(bundle["artefacts"]) for bundle in result.document.get("bundles", ())}
+
+    def _estimate(self, folder: Path | None) -> dict[str, Mapping[str, Any]]:
+        """What a month costs, by cloud; a cloud that bills nothing, and a service without a profile, is not there."""
+        if not self._has_profile:
+            return {}
+        title = "cost" if folder is None else "cost of the base branch"
+        result = self.tool.run(
+            ["cost"], title=title, folder=folder, stage=self.stage, clouds=self.clouds, environment=self._variables
+        )
+        return {one["cloud"]: one["cost"] for one in result.document.get("costs", ()) if one["cost"]}
 
     def _plan(self, *, drift: bool = False) -> bool:
         """Plan on every cloud. Returns whether one of them failed.
@@ -276,7 +290,8 @@ class Action:
         plans = []
         for cloud, result in results.items():
             changes = [change for plan in result.document.get("plans", ()) for change in plan["changes"]]
-            plans.append(CloudPlan(cloud=cloud, changes=changes, error=result.error))
+            cost = next((plan["cost"] for plan in result.document.get("plans", ())), None)
+            plans.append(CloudPlan(cloud=cloud, changes=changes, cost=cost, error=result.error))
             self.findings.service = self.findings.service or next(
                 (plan["service"] for plan in result.document.get("plans", ())), ""
             )
@@ -427,6 +442,7 @@ class Action:
                 {
                     "cloud": plan.cloud,
                     "changes": [{k: v for k, v in change.items() if not keys or k in keys} for change in plan.pending],
+                    "cost": plan.cost,
                     "error": plan.error,
                 }
                 for plan in self.findings.plans

@@ -22,10 +22,11 @@ _HEADINGS = {
 
 @dataclass(slots=True, kw_only=True)
 class CloudPlan:
-    """The plan on one cloud. changes: as ``plan --json`` prints them; error: why there is none."""
+    """The plan on one cloud. changes, cost: as ``plan --json`` prints them; error: why there is none."""
 
     cloud: str
     changes: Sequence[Mapping[str, Any]] = ()
+    cost: Mapping[str, Any] | None = None
     error: str = ""
 
     @property
@@ -69,6 +70,8 @@ class Findings:
     plans: Sequence[CloudPlan] = ()
     differences: Sequence[Difference] | None = None
     weights: Mapping[str, tuple[Weight | None, Weight]] = field(default_factory=dict)
+    #: By cloud, before and after, as ``cost --json`` prints them.
+    costs: Mapping[str, tuple[Mapping[str, Any] | None, Mapping[str, Any]]] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -124,6 +127,8 @@ def plan_report(what: str, findings: Findings) -> str:
     parts += _differences(findings.differences)
     if findings.weights:
         parts.append(_weights(findings.weights))
+    if findings.costs:
+        parts.append(_costs(findings.costs))
     parts += findings.notes
     return "\n\n".join(parts) + "\n"
 
@@ -247,10 +252,22 @@ def _weights(weights: Mapping[str, tuple[Weight | None, Weight]]) -> str:
     return table(("bundle", "zip", "unpacked", "import"), rows)
 
 
+def _costs(costs: Mapping[str, tuple[Mapping[str, Any] | None, Mapping[str, Any]]]) -> str:
+    rows = []
+    for cloud, (before, after) in costs.items():
+        charges = ", ".join(f"{charge['meter']} {charge['usd']:,.2f}" for charge in after["charges"])
+        total = _grown(before["usd"] if before else None, after["usd"], "USD")
+        rows.append([code(cloud), total, code(charges), code(f"{after['as_of']}, {after['place']}")])
+    shown = table(("cost", "a month, about", "of which", "prices of"), rows)
+    uncounted = sorted({name for _, after in costs.values() for name in after["uncounted"]})
+    names = f"; no profile: {', '.join(map(code, uncounted))}" if uncounted else ""
+    return f"{shown}\n\nBy the profile in the settings, for functions alone{names}."
+
+
 def _grown(before: float | None, after: float | None, unit: str) -> str:
     if after is None:
         return "-"
-    shown = f"{after:.2f} {unit}"
+    shown = f"{after:,.2f} {unit}"
     if before is None or f"{after - before:+.2f}" in ("+0.00", "-0.00"):
         return shown
-    return f"{shown} ({after - before:+.2f})"
+    return f"{shown} ({after - before:+,.2f})"

@@ -88,6 +88,18 @@ class Step:
         return sorted(path.name for path in base.iterdir()) if base.exists() else []
 
 
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(folder: Path) -> str:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "change")
+    return git(folder, "rev-parse", "HEAD")
+
+
 @pytest.fixture
 def step(tmp_path: Path, server: GitHub, monkeypatch: pytest.MonkeyPatch) -> Step:
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
@@ -135,6 +147,50 @@ def test_drift_asks_a_provider_that_can_tell(step: Step, monkeypatch: pytest.Mon
     assert step.run("drift") == 1
     assert "somebody changed it" in step.summary
     monkeypatch.delitem(sys.modules, "paper_provider", raising=False)
+
+
+PRICED = """
+    def prices(self, deployment):
+        from decimal import Decimal
+        from pys_multi_tools.cost import Meter, PriceList
+
+        memory = {function.name: Decimal(function.memory) for function in deployment.service.functions}
+        return PriceList(
+            as_of="2026-05", place="<b>Paper|town", source="https://x", step_ms=1, minimum_ms=0, cold_starts=True,
+            meters=(Meter(name="MB-seconds", usd=Decimal("0.01"), by_second=memory),),
+        )
+
+    def check("""
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_a_plan_says_what_a_month_costs(step: Step, monkeypatch: pytest.MonkeyPatch, fork: bool) -> None:
+    path = step.root / "site" / "paper_provider.py"
+    path.write_text(path.read_text().replace("\n    def check(", PRICED, 1))
+    settings = step.folder / "pys-multi.toml"
+    settings.write_text(settings.read_text() + "[profile.api]\ncalls = 1000\nduration_ms = 100\n")
+    other = 'other = app.function("other")\n'
+    step.write(APP + other)
+    git(step.folder, "init", "-q")
+    base = commit(step.folder)
+    step.write(APP.replace('"api")', '"api", memory=512)') + other)
+    commit(step.folder)
+    step.event(step.server.open(7, base=base, fork=fork))
+    assert step.run("plan") == 0, step.log
+    # 1,000 calls of 0.1 s with 256 MB are 25,600 MB-s, for 256.00; with 512 MB twice that.
+    assert "| `paper` | 512.00 USD (+256.00) | `MB-seconds 512.00` | `2026-05, <b>Paper\\|town` |" in step.summary
+    assert "no profile: `other`" in step.summary
+    if not fork:
+        [plan] = json.loads(step.output("plan"))["plans"]
+        assert plan["cost"]["usd"] == 512.0
+    [comment] = step.server.comments_on(7)
+    assert "512.00 USD" in comment
+
+
+def test_a_plan_without_a_profile_says_nothing_of_cost(step: Step) -> None:
+    assert step.run("plan") == 0
+    assert "USD" not in step.summary
+    assert "::group::cost" not in step.log
 
 
 def test_what_loses_data_is_refused(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
