@@ -3,8 +3,8 @@
 What a mapping does ("Using Lambda with Amazon SQS"): it collects a batch within its window, invokes, deletes what was
 handled, and leaves what `batchItemFailures` names, or everything after an error, in the queue, which makes it visible
 again after its visibility timeout and hands it to the dead-letter queue after so many receives.
-One thing is quicker here: what failed is visible again after a second, for six times a function's timeout, which
-the queues have, is longer than a suite can wait.
+One thing is quicker here: what an error failed is visible again after a second, for six times a function's timeout,
+which the queues have, is longer than a suite can wait. What a function names comes when the function had SQS show it.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class EventSources:
         for message in messages:
             receipt = message["ReceiptHandle"]
             if message["MessageId"] in failed:
+                if result.error is None:
+                    continue
                 self._sqs.change_message_visibility(
                     QueueUrl=mapping.url, ReceiptHandle=receipt, VisibilityTimeout=self._retry_after
                 )

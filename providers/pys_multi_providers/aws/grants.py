@@ -18,7 +18,8 @@ _ACTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "bucket": {
         "list": ("s3:ListBucket",),
-        # Without it, S3 answers 403 for what is not there.
+        # Without it, S3 answers 403, and not 404, for what is not there ("GetObject", "HeadObject", permissions).
+        "get": ("s3:ListBucket",),
         "exists": ("s3:ListBucket",),
     },
     "secretsmanager": {"value": ("secretsmanager:GetSecretValue",)},
@@ -31,8 +32,9 @@ _OBJECT_ACTIONS: Mapping[str, tuple[str, ...]] = {
     "put": ("s3:PutObject",),
     "delete": ("s3:DeleteObject",),
 }
-#: What Lambda does with a queue in the name of the function ("Using Lambda with Amazon SQS").
-CONSUME = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
+#: What Lambda does with a queue in the name of the function ("Using Lambda with Amazon SQS"), and the function itself
+#: with what failed.
+CONSUME = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 
 
 def actions(kind: str, verbs: Iterable[str]) -> list[str]:

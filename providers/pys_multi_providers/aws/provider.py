@@ -49,7 +49,7 @@ _LIMITS = Limits(memory=(128, 10_240), timeout=900, batch=10_000, batch_window=3
 #: Unzipped, with layers ("Lambda quotas", deployment package).
 _MAX_UNZIPPED = 250 * 1024 * 1024
 #: Modules of this package that go into a bundle.
-_SHIPPED = ("runtime", "fronts", "events", "resources", "tables", "calls")
+_SHIPPED = ("runtime", "fronts", "events", "retries", "resources", "tables", "calls")
 
 
 class AwsProvider:

@@ -43,9 +43,9 @@ class AwsBackend(TableVerbs):
     """`pys_multi.resources.Backend` on AWS; thread-safe."""
 
     def __init__(self, app: App) -> None:
-        super().__init__(self._table_of, lambda once: self._clients.get("dynamodb", once=once))
+        super().__init__(self._table_of, lambda once: self.clients.get("dynamodb", once=once))
         self._app = app
-        self._clients = Clients()
+        self.clients = Clients()
         self._physical: dict[str, str] = parse_json(environ.get(RESOURCES, "{}"))
         #: Name → until when it holds, and the value.
         self._secrets: dict[str, tuple[float, str]] = {}
@@ -78,7 +78,7 @@ class AwsBackend(TableVerbs):
         action = "sqs:SendMessage"
         for _ in range(_SENDS):
             answer = call(
-                self._clients.get("sqs").send_message_batch, f"queue {queue!r}", action, QueueUrl=url, Entries=batch
+                self.clients.get("sqs").send_message_batch, f"queue {queue!r}", action, QueueUrl=url, Entries=batch
             )
             sent.update((done["Id"], done["MessageId"]) for done in answer.get("Successful", ()))
             failed = answer.get("Failed", ())
@@ -100,7 +100,7 @@ class AwsBackend(TableVerbs):
         body, attributes = _carried(message)
         arguments: Json = {"MessageAttributes": attributes} if attributes else {}
         answer = call(
-            self._clients.get("sns").publish,
+            self.clients.get("sns").publish,
             f"topic {topic!r}",
             "sns:Publish",
             TopicArn=self._where("topic", topic),
@@ -116,7 +116,7 @@ class AwsBackend(TableVerbs):
 
         what = f"object {key!r} of bucket {bucket!r}"
         answer = call(
-            self._clients.get("s3").get_object, what, "s3:GetObject", Bucket=self._where("bucket", bucket), Key=key
+            self.clients.get("s3").get_object, what, "s3:GetObject", Bucket=self._where("bucket", bucket), Key=key
         )
         try:
             return bytes(answer["Body"].read())
@@ -125,7 +125,7 @@ class AwsBackend(TableVerbs):
 
     def bucket_put(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> str:
         answer = call(
-            self._clients.get("s3").put_object,
+            self.clients.get("s3").put_object,
             f"object {key!r} of bucket {bucket!r}",
             "s3:PutObject",
             Bucket=self._where("bucket", bucket),
@@ -138,7 +138,7 @@ class AwsBackend(TableVerbs):
 
     def bucket_delete(self, bucket: str, key: str) -> None:
         call(
-            self._clients.get("s3").delete_object,
+            self.clients.get("s3").delete_object,
             f"object {key!r} of bucket {bucket!r}",
             "s3:DeleteObject",
             Bucket=self._where("bucket", bucket),
@@ -150,7 +150,7 @@ class AwsBackend(TableVerbs):
         try:
             # A missing bucket is a 404 as well: HEAD has no body to tell them apart.
             answer = call(
-                self._clients.get("s3").head_object, what, "s3:GetObject", Bucket=self._where("bucket", bucket), Key=key
+                self.clients.get("s3").head_object, what, "s3:GetObject", Bucket=self._where("bucket", bucket), Key=key
             )
         except NotFound:
             return None
@@ -167,7 +167,7 @@ class AwsBackend(TableVerbs):
         return self._objects(bucket, arguments)
 
     def _objects(self, bucket: str, arguments: Json) -> Iterator[ObjectInfo]:
-        list_objects = self._clients.get("s3").list_objects_v2
+        list_objects = self.clients.get("s3").list_objects_v2
         while True:
             answer = call(list_objects, f"bucket {bucket!r}", "s3:ListBucket", **arguments)
             for found in answer.get("Contents", ()):
@@ -184,7 +184,7 @@ class AwsBackend(TableVerbs):
     def bucket_presign(self, bucket: str, key: str, method: str, expires: int) -> str:
         return str(
             call(
-                self._clients.get("s3").generate_presigned_url,
+                self.clients.get("s3").generate_presigned_url,
                 f"object {key!r} of bucket {bucket!r}",
                 "s3:GetObject" if method == "GET" else "s3:PutObject",
                 ClientMethod="get_object" if method == "GET" else "put_object",
@@ -209,11 +209,11 @@ class AwsBackend(TableVerbs):
         if ":secretsmanager:" not in where:
             # A parameter's ARN holds its name behind the word, where GetParameter takes either.
             answer = call(
-                self._clients.get("ssm").get_parameter, what, "ssm:GetParameter", Name=where, WithDecryption=True
+                self.clients.get("ssm").get_parameter, what, "ssm:GetParameter", Name=where, WithDecryption=True
             )
             return str(answer["Parameter"]["Value"])
         answer = call(
-            self._clients.get("secretsmanager").get_secret_value,
+            self.clients.get("secretsmanager").get_secret_value,
             what,
             "secretsmanager:GetSecretValue",
             SecretId=where,

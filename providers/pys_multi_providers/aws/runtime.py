@@ -170,7 +170,17 @@ class Adapter:
                 failed = self._in_order(trigger, messages, about)
             else:
                 failed = [failure.id for failure in self._runtime.messages(trigger, messages, about)]
+        if failed:
+            self._come_back(trigger, [record for record in records if record["messageId"] in failed], about)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
+
+    def _come_back(self, trigger: str, records: list[Json], about: Context) -> None:
+        """Not before its time, and not after it."""
+        app = self._runtime.app
+        if app.connect is not None:  # it is on AWS
+            from pys_multi_providers.aws.retries import come_back
+
+            come_back(app, trigger, records, about)
 
     def _in_order(self, trigger: str, messages: list[Message], about: Context) -> list[str]:
         """Messages of a FIFO queue, never two of a group at once; after one that failed its group waits."""

@@ -542,7 +542,7 @@ def test_an_aws_that_cannot_be_reached_is_a_resource_error(monkeypatch: pytest.M
 
 def test_threads_share_one_client(connected: AwsBackend) -> None:
     found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(connected._clients.get("s3"))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(connected.clients.get("s3"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -197,7 +197,7 @@ def test_a_role_allows_what_was_granted_and_nothing_else(everything: Template) -
         "arn:aws:ssm:eu-central-1:123456789012:parameter/team/parameter": {"ssm:GetParameter"},
     }
     worker = allowed(everything, "WorkerRole")
-    take = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+    take = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"}
     queues = [id for id, actions in worker.items() if actions == take]
     assert len(queues) == 5
     assert {id: actions for id, actions in worker.items() if id not in queues} == {
@@ -207,6 +207,17 @@ def test_a_role_allows_what_was_granted_and_nothing_else(everything: Template) -
         "<ItemsTable.Arn>": {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"},
         "<FilesBucket.Arn>/*": {"s3:PutObject", "s3:DeleteObject"},
     }
+
+
+@pytest.mark.parametrize("verb", ["get", "exists"])
+def test_who_may_read_an_object_is_told_when_there_is_none(verb: str) -> None:
+    """S3 says 404 only to those who may list the bucket, and 403 to others, which would be no NotFound."""
+    app = App("files")
+    files = app.bucket("files")
+    app.function("api", uses=[getattr(files, verb)]).get("/", public=True)(lambda: None)
+    found = allowed(template(deployment(app)), "ApiRole")
+    assert found["<FilesBucket.Arn>"] == {"s3:ListBucket"}
+    assert found["<FilesBucket.Arn>/*"] == {"s3:GetObject"}
 
 
 def test_no_policy_has_a_wildcard_for_an_action_or_for_every_resource(everything: Template) -> None:
