@@ -1,0 +1,1 @@
+"""Azure: Functions on the Flex Consumption plan, and what stands around them."""
