@@ -39,6 +39,10 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
+        return dumps(self.fields(record), separators=(",", ":"))
+
+    def fields(self, record: logging.LogRecord) -> dict[str, object]:
+        """What the line says; a provider whose logs have other names for it changes them here."""
         mask = _mask()
         line: dict[str, object] = {
             "time": round(record.created, 3),
@@ -60,7 +64,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = mask(self._exception(record))[-_MAX_TEXT:]
         if record.stack_info:
             line["stack"] = mask(str(record.stack_info))[-_MAX_TEXT:]
-        return dumps(line, separators=(",", ":"))
+        return line
 
     def _exception(self, record: logging.LogRecord) -> str:
         try:
@@ -86,11 +90,11 @@ class StdoutHandler(logging.Handler):
             return
 
 
-def configure(*, replace: bool = False) -> None:
+def configure(*, replace: bool = False, formatter: JsonFormatter | None = None) -> None:
     """Sends every record to stdout as JSON, from the level of ``LOG_LEVEL`` (INFO) on; a second time changes nothing.
 
     Where the user's code has set the root logger up itself, that stays. replace: takes the place of what the
-    platform has put there before the user's code ran.
+    platform has put there before the user's code ran. formatter: of a provider whose logs have other names.
     """
     root = logging.getLogger()
     if any(isinstance(handler, StdoutHandler) for handler in root.handlers):
@@ -100,7 +104,7 @@ def configure(*, replace: bool = False) -> None:
     for handler in list(root.handlers):
         root.removeHandler(handler)
     ours = StdoutHandler()
-    ours.setFormatter(JsonFormatter())
+    ours.setFormatter(formatter or JsonFormatter())
     root.addHandler(ours)
     wanted = environ.get("LOG_LEVEL", "").strip().upper() or "INFO"
     known = logging.getLevelNamesMapping()
