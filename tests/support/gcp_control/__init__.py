@@ -1,0 +1,1 @@
+"""A control plane of Google Cloud for tests: see server.py."""
