@@ -45,7 +45,7 @@ from pys_multi_tools.deployment import (
 )
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, RenderError, ToolError
 from pys_multi_tools.project import Project
-from pys_multi_tools.provider import DeadLetters, Drift, Permissions, Prices, Provider
+from pys_multi_tools.provider import DeadLetters, Drift, Permissions, Prices, Provider, Purpose
 from pys_multi_tools.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -410,9 +410,13 @@ def permissions(
     account: str | None = None,
     repository: str | None = None,
     environment: str | None = None,
+    purpose: Purpose = "deploy",
 ) -> dict[str, Any]:
     """Return the least rights that deploying needs, as documents of the cloud: ``policy``, and for a repository on
-    GitHub ``trust_policy``, which lets its workflows have them in an environment, by default the stage's name.
+    GitHub ``trust_policy``, which lets its workflows have them in an environment.
+
+    purpose: "deploy", to this stage; "preview", to every stage ``pr-…``; "plan", to look and change nothing.
+    environment: by default the stage's name, "preview" or "plan", as the workflows have it that pys-multi writes.
 
     Raises ProviderError.
     """
@@ -424,7 +428,8 @@ def permissions(
         placement.deployment,
         account=account,
         repository=repository,
-        environment=environment or placement.deployment.stage,
+        environment=environment or (placement.deployment.stage if purpose == "deploy" else purpose),
+        **({} if purpose == "deploy" else {"purpose": purpose}),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.suggest import did_you_mean
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from pys_multi_tools.target import Target
 
 GROUP = "pys_multi.providers"
+
+#: What somebody has rights for.
+Purpose = Literal["deploy", "preview", "plan"]
 
 
 class Provider(Protocol):
@@ -124,12 +127,20 @@ class Permissions(Protocol):
     """What a provider adds when whoever deploys needs rights on its cloud."""
 
     def permissions(
-        self, deployment: Deployment, *, account: str | None, repository: str | None, environment: str | None
+        self,
+        deployment: Deployment,
+        *,
+        account: str | None,
+        repository: str | None,
+        environment: str | None,
+        purpose: Purpose = "deploy",
     ) -> dict[str, Any]:
         """The least rights that deploying this service to this stage needs, as the cloud's own document, ``policy``.
 
-        account: at the cloud, where it is known. repository: on GitHub, whose workflows may have these rights in one
-        of its environments; then the document that lets them, ``trust_policy``, is there as well.
+        purpose: "deploy"; "preview", for every stage that begins with ``pr-``; or "plan", for looking at what is live
+        without changing anything or reading a secret. account: at the cloud, where it is known. repository: on GitHub,
+        whose workflows may have these rights in one of its environments; then the document that lets them,
+        ``trust_policy``, is there as well.
         """
 
 

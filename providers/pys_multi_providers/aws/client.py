@@ -72,6 +72,11 @@ class AwsError(ProviderError):
         self.code = code
         super().__init__(what, where=where, hint=hint)
 
+    @property
+    def is_denied(self) -> bool:
+        """Whether the credentials are good, and may not do that."""
+        return self.code in _DENIED
+
 
 class Cloud:
     """One account in one region, by the standard chain: settings, AWS_PROFILE, variables, SSO, instance roles.

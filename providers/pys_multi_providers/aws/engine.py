@@ -20,7 +20,7 @@ from typing import Any
 
 from pys_multi_providers.aws import changes, secret_values
 from pys_multi_providers.aws.artefacts import KEPT, Artefacts, Build, Release, build_of
-from pys_multi_providers.aws.client import Cloud, each
+from pys_multi_providers.aws.client import AwsError, Cloud, each
 from pys_multi_providers.aws.leftovers import Data, identifier, named
 from pys_multi_providers.aws.names import ALIAS, artefact_bucket
 from pys_multi_providers.aws.rollout import LATEST, Functions, Live
@@ -95,9 +95,16 @@ class Engine:
 
     def _reviewed(self, state: State, text: str) -> tuple[Change, ...]:
         before = json.loads(self.stack.template())
-        self.stack.discard_stale()
         parameters = self._parameters(text, state, {}, {})
-        change_set = self.stack.propose(self._template(text), parameters, state=state)
+        try:
+            self.stack.discard_stale()
+            change_set = self.stack.propose(self._template(text), parameters, state=state)
+        except AwsError as error:
+            if not error.is_denied:
+                raise
+            # Whoever may only look, as a pull request's job, sees what the templates tell.
+            self._say("plan", "no change set may be made: comparing the templates alone")
+            return changes.compared(before, json.loads(text))
         if change_set is None:
             return changes.all_unchanged(json.loads(text))
         self.stack.discard(change_set.id)
@@ -108,9 +115,15 @@ class Engine:
         wanted = secret_values.values(self.deployment, strict=False)  # a plan can be made without them
         if state is None or state.is_empty or not wanted:
             return ()
+        try:
+            differing = secret_values.differing(self.cloud, wanted)
+        except AwsError as error:
+            if not error.is_denied:
+                raise
+            self._say("plan", "the values of secrets may not be read: whether they differ is not known")
+            return ()
         return tuple(
-            Change(action="update", kind="secret value", name=name, reason="the value differs")
-            for name in secret_values.differing(self.cloud, wanted)
+            Change(action="update", kind="secret value", name=name, reason="the value differs") for name in differing
         )
 
     # ---- deploy

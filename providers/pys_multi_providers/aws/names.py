@@ -21,6 +21,10 @@ _REGION = 16
 _ACCOUNT = 12
 #: What is left of a role's 64 letters.
 _ROLE = 64 - 1 - _REGION
+#: What is left of a bucket's 63, before the account and region that end it.
+_BUCKET = 63 - 2 - _ACCOUNT - _REGION
+#: A pattern of IAM for a hash.
+_ANY_HASH = "?" * 8
 #: Name of the alias that every trigger calls.
 ALIAS = "live"
 
@@ -109,8 +113,7 @@ class Names:
     def bucket(self, bucket: str) -> str:
         """A bucket (63 lower-case letters, digits and hyphens), for ``Fn::Sub``: the account and region end it."""
         whole = self._joined(bucket)
-        room = 63 - 2 - _ACCOUNT - _REGION
-        plain = re.sub("[^a-z0-9]+", "-", whole.lower())[: room - 9].strip("-")
+        plain = re.sub("[^a-z0-9]+", "-", whole.lower())[: _BUCKET - 9].strip("-")
         return f"{plain}-{_hash(whole)}-${{AWS::AccountId}}-${{AWS::Region}}"
 
     def secret(self, secret: str) -> str:
@@ -132,6 +135,31 @@ class Names:
 
     def _joined(self, *name: str) -> str:
         return "_".join((self.service, self.stage, *name))
+
+
+class PreviewNames(Names):
+    """Patterns of IAM for the names of every preview of a service: each stage that begins with ``pr-``."""
+
+    __slots__ = ()
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, "pr-*")
+
+    @property
+    def stack(self) -> str:
+        """A stage with a hyphen has a stack that ends in a hash."""
+        return f"{self.service}-{self.stage}-{_ANY_HASH}"
+
+    @property
+    def api(self) -> str:
+        """The HTTP APIs and groups of schedules; cut where one of them may be."""
+        return f"{self._joined().removesuffix('*')[: 64 - 9]}*"
+
+    def bucket(self, bucket: str) -> str:  # noqa: ARG002 (the number of the preview may leave no room for its name)
+        """The buckets, all alike."""
+        beginning, room = f"{self.service}-pr-", _BUCKET - 9
+        plain = f"{beginning}*" if len(beginning) < room else beginning[:room].strip("-")
+        return f"{plain}-{_ANY_HASH}-${{AWS::AccountId}}-${{AWS::Region}}"
 
 
 def artefact_bucket(account: str, region: str) -> str:

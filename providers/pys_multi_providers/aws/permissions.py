@@ -1,5 +1,9 @@
 """What the deployer of one service at one stage must be allowed to do, and who may become the deployer.
 
+For every preview of the service it is the same with patterns for the stages ``pr-…``. For a plan it is what of it
+reads, without anybody's secrets, messages and objects; to compare, CloudFormation makes a change set, which this role
+may propose and take back, and never execute.
+
 The policy is for the things of that stage and nothing else, of the kinds that the service has; a further function
 or queue needs no new policy. Where AWS knows no narrower resource than "*" for an
 action ("Service Authorization Reference", 2026-11), it stands in a statement with only such actions. CloudFormation
@@ -14,10 +18,11 @@ from typing import Any
 
 from pys_multi.model import Consume, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
 from pys_multi_providers.aws import view
-from pys_multi_providers.aws.names import artefact_bucket
+from pys_multi_providers.aws.names import Names, PreviewNames, artefact_bucket
 from pys_multi_providers.aws.secrets import sources
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.provider import Purpose
 
 Json = dict[str, Any]
 
@@ -87,16 +92,34 @@ _SCHEDULE = """
 """
 
 
-def deployer_policy(deployment: Deployment, *, account: str = "*", partition: str = "aws") -> Json:
-    """The least IAM policy that deploying needs. account: its number, where it is known.
+#: Actions that change nothing, beside those whose names say so; and those that read what a plan must not see.
+_READS = re.compile(r"\w[\w-]*:(?:Get|List|Describe|Detect)\w*|apigateway:GET|cloudformation:ValidateTemplate")
+_PROPOSES = ("cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet")
+_TELLS = ("secretsmanager:GetSecretValue", "s3:GetObject")
+
+
+def deployer_policy(
+    deployment: Deployment, *, account: str = "*", partition: str = "aws", purpose: Purpose = "deploy"
+) -> Json:
+    """The least IAM policy that deploying needs, or another purpose. account: its number, where it is known.
 
     Raises ProviderError for a secret whose reference AWS has no place for.
     """
+    names = PreviewNames(deployment.service.name) if purpose == "preview" else view.names_of(deployment)
     try:
-        statements = _Statements(deployment, partition, account)
+        statements = list(_Statements(deployment, names, partition, account).all())
     except ValueError as error:
         raise ProviderError(f"a secret {error}", where="secrets", hint="pys-multi check says which, and why") from error
-    return {"Version": "2012-10-17", "Statement": list(statements.all())}
+    if purpose == "plan":
+        statements = [kept for statement in statements if (kept := _reading(statement))["Action"]]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _reading(statement: Json) -> Json:
+    def is_kept(action: str) -> bool:
+        return action in _PROPOSES or (bool(_READS.fullmatch(action)) and action not in _TELLS)
+
+    return {**statement, "Action": [action for action in statement["Action"] if is_kept(action)]}
 
 
 def github_trust(repository: str, environment: str, *, account: str, partition: str = "aws") -> Json:
@@ -125,8 +148,8 @@ def github_trust(repository: str, environment: str, *, account: str, partition: 
 class _Statements:
     """The statements for one deployment; kinds of things that it does not have are left out."""
 
-    def __init__(self, deployment: Deployment, partition: str, account: str) -> None:
-        self.service, self.names = deployment.service, view.names_of(deployment)
+    def __init__(self, deployment: Deployment, names: Names, partition: str, account: str) -> None:
+        self.service, self.names = deployment.service, names
         self.settings = view.settings_of(deployment)
         self.secrets = any(source.kept_in == "own" for source in sources(deployment).values())
         self.partition, self.region, self.account = partition, self.settings.region or "*", account
@@ -244,7 +267,7 @@ class _Statements:
         if "table" in named:
             yield _allow("Tables", "dynamodb", _TABLE, [self.arn("dynamodb", f"table/{self.names.all(255)}")])
         if buckets := named.get("bucket"):
-            arns = [f"arn:{self.partition}:s3:::{self.bucket(name)}" for name in buckets]
+            arns = sorted({f"arn:{self.partition}:s3:::{self.bucket(name)}" for name in buckets})
             yield _allow("Buckets", "s3", _BUCKET, arns)
             yield _allow("Objects", "s3", _OBJECTS, [f"{arn}/*" for arn in arns])
         if self.secrets:

@@ -35,6 +35,7 @@ from pys_multi_tools.deployment import (
     Status,
 )
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.provider import Purpose
 from pys_multi_tools.render import render
 from pys_multi_tools.target import Target
 
@@ -94,10 +95,17 @@ class AwsProvider:
         return {TEMPLATE: render("pys_multi_templates", "aws/template.json.j2", view(deployment))}
 
     def permissions(
-        self, deployment: Deployment, *, account: str | None, repository: str | None, environment: str | None
+        self,
+        deployment: Deployment,
+        *,
+        account: str | None,
+        repository: str | None,
+        environment: str | None,
+        purpose: Purpose = "deploy",
     ) -> dict[str, Any]:
         """The deployer's IAM policy; for a GitHub repository the trust policy of a role of its workflows, too."""
-        found: dict[str, Any] = {"policy": permissions.deployer_policy(deployment, account=account or "*")}
+        policy = permissions.deployer_policy(deployment, account=account or "*", purpose=purpose)
+        found: dict[str, Any] = {"policy": policy}
         if repository is not None:
             if account is None:
                 hint = "add --account, with the twelve digits that `aws sts get-caller-identity` prints"

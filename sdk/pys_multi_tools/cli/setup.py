@@ -10,6 +10,7 @@ import typer
 from pys_multi_tools.cli import options
 from pys_multi_tools.cli.output import paint, plain, print_json, print_table, say
 from pys_multi_tools.cli.table import COMPLETION_VARIABLE
+from pys_multi_tools.provider import Purpose
 
 app = typer.Typer(rich_markup_mode=None)
 completion = typer.Typer(rich_markup_mode=None, help="Show or install shell completion.")
@@ -88,15 +89,26 @@ def permissions(
     ] = None,
     environment: Annotated[
         str | None,
-        typer.Option("--environment", help="The repository's environment. Default: the stage's name.", metavar="NAME"),
+        typer.Option(
+            "--environment",
+            help="The repository's environment. Default: the stage's name, plan or preview.",
+            metavar="NAME",
+        ),
     ] = None,
+    purpose: Annotated[
+        Purpose,
+        typer.Option("--for", help="deploy to the stage; preview: to every stage pr-…; plan: look, change nothing."),
+    ] = "deploy",
 ) -> None:
-    """Print the least rights that deploying needs, as JSON in the cloud's own form."""
+    """Print the least rights that deploying needs, or previews or a plan, as JSON in the cloud's own form."""
     from pys_multi_tools import pipeline
 
     for placement in options.place(folder, stage, cloud):
-        found = pipeline.permissions(placement, account=account, repository=repository, environment=environment)
-        print_json(found)
+        print_json(
+            pipeline.permissions(
+                placement, account=account, repository=repository, environment=environment, purpose=purpose
+            )
+        )
 
 
 @completion.command("show")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pys_multi_providers.aws.names import Names, artefact_bucket, logical
+from pys_multi_providers.aws.names import Names, PreviewNames, artefact_bucket, logical
 
 LOWER = string.ascii_lowercase + string.digits + "-"
 
@@ -131,6 +131,47 @@ def test_the_pattern_of_a_stage_fits_all_its_names(names: Names, function: str, 
         names.dead_schedules,
     ):
         assert fnmatchcase(queue, names.all(75))
+
+
+PREVIEWS = st.integers(1, 9_999_999_999).map("pr-{}".format)
+
+
+@given(SERVICES, PREVIEWS, FUNCTIONS, RESOURCES, TRIGGERS)
+def test_the_patterns_of_previews_fit_the_names_of_every_preview(
+    service: str, stage: str, function: str, resource: str, trigger: str
+) -> None:
+    one, every = Names(service, stage), PreviewNames(service)
+    for name, pattern in (
+        (one.stack, every.stack),
+        (one.api, every.api),
+        (one.api_log_group, every.api_log_group),
+        (one.function(function), every.all(64)),
+        (one.role(function), every.roles),
+        (one.scheduler_role, every.roles),
+        (one.queue(resource, ordered=True), every.all(75)),
+        (one.dead_trigger_queue(trigger), every.all(75)),
+        (one.topic(resource), every.all(256)),
+        (one.table(resource), every.all(255)),
+        (one.secret(resource), every.secret("*")),
+        (one.artefact("0" * 16), every.artefact("*")),
+        (one.bucket(resource), every.bucket(resource)),
+    ):
+        assert fnmatchcase(name, pattern), (name, pattern)
+
+
+@given(st.text(LOWER, min_size=1, max_size=8).map("s{}s".format), STAGES, FUNCTIONS, RESOURCES)
+def test_the_patterns_of_previews_fit_no_other_stage(service: str, stage: str, function: str, resource: str) -> None:
+    if stage.startswith("pr-"):
+        return
+    one, every = Names(service, stage), PreviewNames(service)
+    assert not fnmatchcase(one.stack, every.stack)
+    assert not fnmatchcase(one.api, every.api)
+    assert not fnmatchcase(one.function(function), every.all(64))
+    assert not fnmatchcase(one.role(function), every.roles)
+    assert not fnmatchcase(one.queue(resource), every.all(75))
+    assert not fnmatchcase(one.secret(resource), every.secret("*"))
+    assert not fnmatchcase(one.artefact("0" * 16), every.artefact("*"))
+    assert not fnmatchcase(one.bucket(resource), every.bucket(resource))
 
 
 SHORT = st.sampled_from(["a", "b", "a-b", "b-a", "a-a", "aa", "a1", "a-1"])

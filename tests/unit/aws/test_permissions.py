@@ -15,8 +15,10 @@ from tests.support.aws_service import deployment, template
 from pys_multi import App
 from pys_multi_providers.aws.permissions import deployer_policy, github_trust
 from pys_multi_providers.aws.provider import AwsProvider
+from pys_multi_providers.aws.view import names_of
 from pys_multi_tools.cli import main
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.provider import Purpose
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = {module.rpartition(".")[2] for module in AwsProvider().target(deployment(App("any"))).runtime_modules}
@@ -58,10 +60,10 @@ def service(kinds: str = "http queue topic bucket table secret schedule vpc") ->
     return app
 
 
-def policy(kinds: str | None = None, **options: Any) -> list[dict[str, Any]]:
+def policy(kinds: str | None = None, purpose: Purpose = "deploy", **options: Any) -> list[dict[str, Any]]:
     app = service(kinds) if kinds is not None else service()
     placed = deployment(app, secrets={"KEY": "env:KEY"}, region=REGION, **options)
-    document = deployer_policy(placed, account=ACCOUNT)
+    document = deployer_policy(placed, account=ACCOUNT, purpose=purpose)
     assert document["Version"] == "2012-10-17"
     statements: list[dict[str, Any]] = document["Statement"]
     return statements
@@ -98,9 +100,11 @@ MAKES = {
 }
 
 
-def test_everything_in_the_template_can_be_made_and_removed() -> None:
-    statements = policy()
-    found = template(deployment(service(), secrets={"KEY": "env:KEY"}, region=REGION))
+@pytest.mark.parametrize(("purpose", "stage"), [("deploy", "dev"), ("preview", "pr-7"), ("preview", "pr-1234567890")])
+def test_everything_in_the_template_can_be_made_and_removed(purpose: Purpose, stage: str) -> None:
+    statements = policy(purpose=purpose)
+    placed = deployment(service(), secrets={"KEY": "env:KEY"}, region=REGION, stage=stage)
+    found, names = template(placed), names_of(placed)
     for kind, (make, remove, name, of, form) in MAKES.items():
         things = found.of_type(kind).values()
         assert things, kind
@@ -113,18 +117,21 @@ def test_everything_in_the_template_can_be_made_and_removed() -> None:
         assert allows(statements, "iam:CreateRole", arn)
         assert allows(statements, "iam:PassRole", arn)
     for properties in found.of_type("AWS::S3::Bucket").values():
-        assert allows(statements, "s3:CreateBucket", f"arn:aws:s3:::{properties['BucketName']}")
-        assert allows(statements, "s3:DeleteObjectVersion", f"arn:aws:s3:::{properties['BucketName']}/a/b")
+        bucket = properties["BucketName"]
+        assert allows(statements, "s3:CreateBucket", f"arn:aws:s3:::{bucket}")
+        assert allows(statements, "s3:DeleteObjectVersion", f"arn:aws:s3:::{bucket}/a/b")
     for properties in found.of_type("AWS::SecretsManager::Secret").values():
         arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{properties['Name']}-AbCdEf"
         assert allows(statements, "secretsmanager:PutSecretValue", arn)
-    bundle = f"arn:aws:s3:::pys-multi-{ACCOUNT}-{REGION}/shop/dev/0123456789abcdef.zip"
+    bundle = f"arn:aws:s3:::pys-multi-{ACCOUNT}-{REGION}/shop/{stage}/0123456789abcdef.zip"
     assert allows(statements, "s3:PutObject", bundle)
-    assert allows(statements, "lambda:UpdateAlias", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_dev_main:live")
+    assert allows(
+        statements, "lambda:UpdateAlias", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:shop_{stage}_main:live"
+    )
     assert allows(
         statements,
         "cloudformation:ExecuteChangeSet",
-        f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/shop-dev/0f",
+        f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{names.stack}/0f",
     )
 
 
@@ -140,6 +147,77 @@ def test_other_services_and_stages_are_out_of_reach() -> None:
         ("cloudformation:DeleteStack", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/shop-prod/0f"),
     ]:
         assert not allows(statements, action, resource), (action, resource)
+
+
+def test_previews_have_no_rights_on_the_stages_that_stay() -> None:
+    statements = policy(purpose="preview")
+    anything = {action for statement in statements for action in statement["Action"]}
+    for stage in ("dev", "prod", "pr", "preview"):
+        placed = deployment(service(), secrets={"KEY": "env:KEY"}, region=REGION, stage=stage)
+        found = template(placed)
+        arns = [f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{names_of(placed).stack}/0f"]
+        arns.append(f"arn:aws:s3:::pys-multi-{ACCOUNT}-{REGION}/shop/{stage}/0123456789abcdef.zip")
+        for kind, (_, _, name, of, form) in MAKES.items():
+            arns += [
+                f"arn:aws:{of}:{REGION}:{ACCOUNT}:{form.format(properties[name])}"
+                for properties in found.of_type(kind).values()
+            ]
+        arns += [
+            f"arn:aws:iam::{ACCOUNT}:role/{properties['RoleName']}"
+            for properties in found.of_type("AWS::IAM::Role").values()
+        ]
+        for arn in arns:
+            narrow = [s for s in statements if s["Resource"] != ["*"]]
+            assert not any(allows(narrow, action, arn) for action in anything), arn
+    assert sum(s["Resource"] == ["*"] for s in statements) == sum(s["Resource"] == ["*"] for s in policy())
+
+
+#: Beginnings of actions that change something or act, beside those of API Gateway, which are HTTP's methods.
+CHANGES = [
+    "Add",
+    "Attach",
+    "Cancel",
+    "Change",
+    "Continue",
+    "Create",
+    "Delete",
+    "Detach",
+    "Execute",
+    "Invoke",
+    "Pass",
+    "Publish",
+    "Put",
+    "Receive",
+    "Remove",
+    "Rollback",
+    "Send",
+    "Set",
+    "Start",
+    "Subscribe",
+    "Tag",
+    "Unsubscribe",
+    "Untag",
+    "Update",
+    "DELETE",
+    "PATCH",
+    "POST",
+    "PUT",
+]
+
+
+@pytest.mark.parametrize("kinds", [None, "http", "queue secret", "bucket table topic"])
+def test_a_plan_reads_and_no_more(kinds: str | None) -> None:
+    reads, deploys = policy(kinds, purpose="plan"), policy(kinds)
+    actions = {action for statement in reads for action in statement["Action"]}
+    changing = {action for action in actions if action.partition(":")[2].startswith(tuple(CHANGES))}
+    assert changing == {"cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet"}, "to be shown, not executed"
+    # What the project keeps for itself is not for a pull request's job to see.
+    assert not actions & {"secretsmanager:GetSecretValue", "s3:GetObject", "sqs:ReceiveMessage", "logs:FilterLogEvents"}
+    assert {"cloudformation:GetTemplate", "lambda:GetAlias", "cloudformation:DetectStackDrift"} <= actions
+    for statement in reads:
+        [same] = [other for other in deploys if other["Sid"] == statement["Sid"]]
+        assert (same["Resource"], same.get("Condition")) == (statement["Resource"], statement.get("Condition"))
+        assert set(statement["Action"]) <= set(same["Action"]), "a plan may nothing that a deploy may not"
 
 
 def test_only_what_has_no_narrower_name_is_allowed_anywhere() -> None:
@@ -268,9 +346,10 @@ def test_every_action_is_one_that_aws_knows() -> None:
         assert {action for action in actions if action.partition(":")[2] not in known} == set()
 
 
-def test_a_policy_is_small_enough_to_be_one_policy() -> None:
+@pytest.mark.parametrize("purpose", ["deploy", "preview", "plan"])
+def test_a_policy_is_small_enough_to_be_one_policy(purpose: Purpose) -> None:
     """The inline policies of a role have 10,240 characters without white space ("IAM and AWS STS quotas")."""
-    assert len(json.dumps(policy(), separators=(",", ":"))) < 10_240
+    assert len(json.dumps(policy(purpose=purpose), separators=(",", ":"))) < 10_240
 
 
 @pytest.mark.parametrize(
@@ -326,6 +405,21 @@ def test_the_command_prints_both_documents(capsys: pytest.CaptureFixture[str]) -
     assert found["schema_version"] == 1
     assert "shop_prod_*" in json.dumps(found["policy"])
     assert "repo:acme@12/shop@34:environment:prod" in json.dumps(found["trust_policy"])
+
+
+@pytest.mark.parametrize(
+    ("purpose", "environment", "name"),
+    [("deploy", "prod", "shop_prod_*"), ("preview", "preview", "shop_pr-*_*"), ("plan", "plan", "shop_prod_*")],
+)
+def test_each_purpose_has_an_environment_of_its_own(
+    capsys: pytest.CaptureFixture[str], purpose: str, environment: str, name: str
+) -> None:
+    command = ["permissions", "-C", str(SHOP), "--cloud", "aws", "--stage", "prod", "--account", ACCOUNT]
+    assert main([*command, "--github", "acme/shop", "--for", purpose]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert f"repo:acme/shop:environment:{environment}" in json.dumps(found["trust_policy"])
+    assert f"function:{name}" in json.dumps(found["policy"])
+    assert main([*command, "--for", "everything"]) == 2
 
 
 def test_a_provider_that_needs_no_rights_says_so(capsys: pytest.CaptureFixture[str]) -> None:
