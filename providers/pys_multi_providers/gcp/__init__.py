@@ -1,0 +1,1 @@
+"""Google Cloud: Cloud Run functions, and what stands around them."""
