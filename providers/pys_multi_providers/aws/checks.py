@@ -19,6 +19,7 @@ from pys_multi_providers.aws import cron
 from pys_multi_providers.aws.names import logical
 from pys_multi_providers.aws.routes import clashes, routes_of, shared_paths
 from pys_multi_providers.aws.secrets import granted, source
+from pys_multi_providers.aws.settings import AwsSettings
 from pys_multi_providers.aws.view import names_of, options_of, settings_of, variables_of
 from pys_multi_tools.deployment import Deployment, Problem
 
@@ -42,12 +43,7 @@ def problems(deployment: Deployment) -> Iterator[Problem]:
     settings = settings_of(deployment)
     yield from _secrets(deployment)
     yield from _tags("aws.tags", settings.tags, "the settings")
-    if settings.domain is not None and settings.http != "http-api":
-        yield _error(
-            _source(deployment, "aws.domain"),
-            "a domain belongs to the HTTP API, and there is none",
-            'write http = "http-api", or remove the domain',
-        )
+    yield from _domain(deployment, settings)
     for resource in deployment.service.resources:
         if resource.options.get("aws"):
             yield _error(
@@ -89,6 +85,28 @@ def fits(text: str) -> Iterator[Problem]:
         yield _error(where, f"it has {size:,} bytes, and CloudFormation takes {_MAX_TEMPLATE:,}", split)
 
 
+def _domain(deployment: Deployment, settings: AwsSettings) -> Iterator[Problem]:
+    domain = settings.domain
+    if domain is not None and settings.http != "http-api":
+        yield _error(
+            _source(deployment, "aws.domain"),
+            "a domain belongs to the HTTP API, and there is none",
+            'write http = "http-api", or remove the domain',
+        )
+    if domain is None and settings.base_path and settings.http == "http-api":
+        yield _error(
+            _source(deployment, "aws.base_path"),
+            "an HTTP API has a base path at a domain only",
+            "name the domain in [tool.pys-multi.aws.domain], or remove base_path",
+        )
+    if domain is not None and domain.hosted_zone_id and not domain.certificate_arn:
+        yield _error(
+            _source(deployment, "aws.domain.hosted_zone_id"),
+            "without a certificate the domain is there already, and nothing is known that a record could point to",
+            "name the certificate, or remove hosted_zone_id",
+        )
+
+
 # ---- functions
 
 
@@ -109,6 +127,12 @@ def _function(function: Function, http: str) -> Iterator[Problem]:
             private[0].id,
             f"it is private, and its function's URL is open for {open_[0].id}, so AWS never says who is calling",
             'give private routes a function of their own, or set http = "http-api" in [tool.pys-multi.aws]',
+        )
+    if http == "alb" and private:
+        yield _error(
+            private[0].id,
+            "it is private, and a load balancer never says who is calling",
+            'write public=True or auth=… at the route, or set http = "http-api" in [tool.pys-multi.aws]',
         )
     for trigger in function.triggers:
         if isinstance(trigger, Schedule):

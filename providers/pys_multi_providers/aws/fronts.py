@@ -42,13 +42,15 @@ def _request_v2(event: Json, base_path: str) -> Request:
         root = f"/{stage}"
         path = path[len(root) :]
     if base_path and ".execute-api." not in about["domainName"]:
-        root = base_path  # which the caller wrote, and the event does not tell
+        # Events were seen with the mapping of the domain in the path and without it; the route's key never has it.
+        _, _, key = event["routeKey"].partition(" ")
+        root, path = base_path, path if f"{key}/".startswith(f"{base_path}/") else _behind(base_path, path)
     return _from_v2(event, about["http"], path, root)
 
 
 def _request_url(event: Json, base_path: str) -> Request:
     """Function URL: format 2.0 as well, but the path comes as the caller encoded it."""
-    path = event["rawPath"]
+    path = _behind(base_path, event["rawPath"])
     return _from_v2(event, event["requestContext"]["http"], _unquote(path) if "%" in path else path, base_path)
 
 
@@ -80,8 +82,8 @@ def _request_rest(event: Json, base_path: str) -> Request:
     path: str = event["path"]
     whole: str = about.get("path") or path
     root = whole[: -len(path)] if whole != path and whole.endswith(path) else ""
-    if not root and base_path and f"{path}/".startswith(f"{base_path}/"):
-        root, path = base_path, path[len(base_path) :]
+    if not root and path != (rest := _behind(base_path, path)):
+        root, path = base_path, rest
     identity = about.get("identity") or {}
     request = Request(
         event["httpMethod"],
@@ -102,7 +104,7 @@ def _request_alb(event: Json, base_path: str) -> Request:
     headers = _pairs(event)
     # The load balancer appends to what the caller sent, so only the last one of each is true.
     forwarded = {name.lower(): value for name, value in headers}
-    path = event["path"]
+    path = _behind(base_path, event["path"])
     return Request(
         event["httpMethod"],
         (_unquote(path) if "%" in path else path) or "/",
@@ -113,6 +115,11 @@ def _request_alb(event: Json, base_path: str) -> Request:
         scheme=forwarded.get("x-forwarded-proto", "http"),
         root_path=base_path,
     )
+
+
+def _behind(base_path: str, path: str) -> str:
+    """A path without the base path, where it has that."""
+    return path[len(base_path) :] if base_path and f"{path}/".startswith(f"{base_path}/") else path
 
 
 def _caller(identity: Json | None) -> Json | None:

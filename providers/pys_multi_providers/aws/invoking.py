@@ -8,7 +8,7 @@ import time
 import uuid
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pys_multi.model import Consume, Function, Mount, Route, Subscribe, Trigger
 from pys_multi_providers.aws.client import Cloud
@@ -59,23 +59,10 @@ def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) ->
 
 
 def _request(engine: Engine, function: Function, invocation: Invocation) -> InvocationResult:
-    """An HTTP request to one function, past the front's routes, as a function URL would hand it over."""
-    path, _, query = (invocation.path or "/").partition("?")
-    is_url = settings_of(engine.deployment).http == "function-url"
+    """An HTTP request to one function, past the front's routes, as the front would hand it over."""
+    make = {"rest-api": _rest_event, "alb": _alb_event}.get(settings_of(engine.deployment).http, _v2_event)
     event = {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path if is_url else unquote(path),
-        "rawQueryString": query,
-        "headers": {name.lower(): value for name, value in invocation.headers},
-        "requestContext": {
-            "http": {"method": invocation.method, "path": path, "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"},
-            # Whoever may invoke the function is known to AWS, as behind a private route.
-            "authorizer": {"iam": {"userArn": engine.cloud.identity["Arn"], "accountId": engine.cloud.account}},
-            "stage": "$default",
-            "domainName": "lambda.amazonaws.com",
-            "requestId": uuid.uuid4().hex,
-        },
+        **make(engine, invocation),
         "body": base64.b64encode(invocation.body).decode(),
         "isBase64Encoded": True,
     }
@@ -87,14 +74,73 @@ def _request(engine: Engine, function: Function, invocation: Invocation) -> Invo
     if error := _error(answer, found):
         return InvocationResult(status=502, duration_ms=duration, error=error, request_id=request_id)
     body = found.get("body", "")
-    cookies = tuple(("set-cookie", value) for value in found.get("cookies", ()))
+    several = [(name, value) for name, values in found.get("multiValueHeaders", {}).items() for value in values]
+    cookies = [("set-cookie", value) for value in found.get("cookies", ())]
     return InvocationResult(
         status=found["statusCode"],
-        headers=(*found.get("headers", {}).items(), *cookies),
+        headers=(*found.get("headers", {}).items(), *several, *cookies),
         body=base64.b64decode(body) if found.get("isBase64Encoded") else body.encode(),
         request_id=request_id,
         duration_ms=duration,
     )
+
+
+def _v2_event(engine: Engine, invocation: Invocation) -> Json:
+    path, _, query = (invocation.path or "/").partition("?")
+    is_url = settings_of(engine.deployment).http == "function-url"
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path if is_url else unquote(path),
+        "rawQueryString": query,
+        "headers": {name.lower(): value for name, value in invocation.headers},
+        "requestContext": {
+            "http": {"method": invocation.method, "path": path, "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1"},
+            # Whoever may invoke the function is known to AWS, as behind a private route.
+            "authorizer": {"iam": {"userArn": engine.cloud.identity["Arn"], "accountId": engine.cloud.account}},
+            "stage": "$default",
+            # No base path belongs before a path that does not come through the front.
+            "domainName": "invoke.execute-api.amazonaws.com",
+            "requestId": uuid.uuid4().hex,
+        },
+    }
+
+
+def _rest_event(engine: Engine, invocation: Invocation) -> Json:
+    path, _, query = (invocation.path or "/").partition("?")
+    parsed: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        parsed.setdefault(name, []).append(value)
+    identity = {"userArn": engine.cloud.identity["Arn"], "accountId": engine.cloud.account, "sourceIp": "127.0.0.1"}
+    return {
+        "httpMethod": invocation.method,
+        "path": path,
+        "multiValueHeaders": _several(invocation),
+        "multiValueQueryStringParameters": parsed,
+        "requestContext": {"path": path, "identity": identity, "requestId": uuid.uuid4().hex},
+    }
+
+
+def _alb_event(engine: Engine, invocation: Invocation) -> Json:  # noqa: ARG001  (one signature for all)
+    path, _, query = (invocation.path or "/").partition("?")
+    parsed: dict[str, list[str]] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        parsed.setdefault(name, []).append(value)
+    return {
+        "httpMethod": invocation.method,
+        "path": path,
+        "multiValueHeaders": {**_several(invocation), "x-forwarded-for": ["127.0.0.1"]},
+        "multiValueQueryStringParameters": parsed,
+        "requestContext": {"elb": {}},
+    }
+
+
+def _several(invocation: Invocation) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in invocation.headers:
+        found.setdefault(name.lower(), []).append(value)
+    return found
 
 
 def _call(engine: Engine, function: Function, event: Json) -> Json:
@@ -121,9 +167,13 @@ def _error(answer: Json, found: Any) -> str:
 
 def _through_front(engine: Engine, invocation: Invocation) -> InvocationResult:
     """As any caller would, signed with the deployer's credentials, which private routes ask for."""
+    front = settings_of(engine.deployment).http
+    if front in ("rest-api", "alb"):
+        hint = "call it at its own address, or add --function NAME"
+        raise ProviderError("what stands in front of the functions is not of this service", where="invoke", hint=hint)
     state = engine.stack.read()
     outputs = state.outputs if state is not None else {}
-    is_url = settings_of(engine.deployment).http == "function-url"
+    is_url = front == "function-url"
     address = outputs.get("DomainUrl") or outputs.get("Url", "")
     if is_url:
         urls = [value for name, value in outputs.items() if name.endswith("Url")]

@@ -230,7 +230,7 @@ class _Statements:
         if not self.has(Route, Mount):
             return
         if self.settings.http != "http-api":
-            if private:
+            if private and self.settings.http == "function-url":
                 function = self.arn("lambda", f"function:{self.names.all(64)}")
                 yield _allow("Call", "lambda", "InvokeFunctionUrl", [function])
             return
@@ -243,7 +243,8 @@ class _Statements:
         domain = self.settings.domain
         if domain is not None:
             paths += ["/domainnames", f"/domainnames/{domain.name}", f"/domainnames/{domain.name}/*"]
-            yield _allow("Certificate", "acm", "DescribeCertificate", [domain.certificate_arn])
+            if domain.certificate_arn is not None:
+                yield _allow("Certificate", "acm", "DescribeCertificate", [domain.certificate_arn])
         arns = [f"arn:{self.partition}:apigateway:{self.region}::{path}" for path in paths]
         yield _allow("Api", "apigateway", "DELETE GET PATCH POST PUT TagResource UntagResource", arns)
         if domain is not None and domain.hosted_zone_id is not None:

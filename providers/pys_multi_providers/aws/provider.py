@@ -87,7 +87,7 @@ class AwsProvider:
             glibc=(2, 26) if python == "3.11" else (2, 34),
             max_unzipped_bytes=_MAX_UNZIPPED,
             runtime_modules=tuple(f"{package}.{module}" for module in _SHIPPED),
-            files={FRONT_FILE: json.dumps({"http": settings.http}).encode()},
+            files={FRONT_FILE: json.dumps({"http": settings.http, "base_path": settings.base_path or ""}).encode()},
         )
 
     def render(self, deployment: Deployment) -> dict[str, str]:

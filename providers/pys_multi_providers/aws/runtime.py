@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-#: At the root of the bundle: {"http": "http-api" | "function-url" | "rest-api" | "alb", "base_path": "/v1"}; the
-#: base path is the key of the mapping of a custom domain, where it has one.
+#: At the root of the bundle, from the settings of the same names: {"http": a key of `FRONTS`, "base_path": "/v1"}.
 FRONT_FILE = "pys_multi_aws.json"
 #: Environment: {name of an SQS queue or SNS topic: trigger id}, and {name of an S3 bucket: name of the resource}.
 QUEUES, BUCKETS = "PYS_MULTI_QUEUES", "PYS_MULTI_BUCKETS"
@@ -46,7 +45,7 @@ class TimeIsUp(BaseException):
 class Adapter:
     """One function's entry: what Lambda calls with every event.
 
-    front: a key of `FRONTS`. base_path: of the mapping of a custom domain.
+    front: a key of `FRONTS`. base_path: what callers write before every route, such as "/v1".
     """
 
     __slots__ = ("_armed", "_base_path", "_buckets", "_is_v2", "_queues", "_request", "_respond", "_runtime", "_until")
@@ -286,7 +285,7 @@ def start(directory: str) -> Adapter:
         _take_logs_over()
     runtime = load(directory, connect=connect, max_body=MAX_PAYLOAD, private=known_to_aws)
     runtime.start()
-    adapter = Adapter(runtime, front["http"], front.get("base_path", ""))
+    adapter = Adapter(runtime, front["http"], front["base_path"])
     adapter.watch()
     return adapter
 

@@ -15,6 +15,8 @@ DomainName = Annotated[
 CertificateArn = Annotated[
     str, Pattern(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[\w-]+", "the ARN of an ACM certificate")
 ]
+#: "ApiMappingKey": letters, digits and these signs, in one or more segments.
+BasePath = Annotated[str, Pattern(r"(/[A-Za-z0-9$_.+!*'(),-]+)+", 'a path, like "/shop"')]
 LayerArn = Annotated[
     str, Pattern(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:layer:[\w-]+:[0-9]+", "the ARN of a layer's version")
 ]
@@ -33,8 +35,8 @@ class DomainSettings(SettingsTable):
 
     name: DomainName
     """The domain, such as "api.example.com"."""
-    certificate_arn: CertificateArn
-    """Certificate for it, in the region of the API."""
+    certificate_arn: CertificateArn | None = None
+    """Certificate for it, in the region of the API. Without it, the domain is in API Gateway already."""
     hosted_zone_id: ZoneId | None = None
     """Route 53 zone in which a record is made. Without it, point the domain at the output DomainTarget."""
 
@@ -48,8 +50,11 @@ class AwsSettings(SettingsTable):
     """Profile of the AWS configuration files. Default: AWS_PROFILE."""
     architecture: Literal["arm64", "x86_64"] = "arm64"
     """Processor of the functions."""
-    http: Literal["http-api", "function-url"] = "http-api"
-    """What takes the calls: one HTTP API for the service, or one URL for each function."""
+    http: Literal["http-api", "function-url", "rest-api", "alb"] = "http-api"
+    """What takes the calls: one HTTP API for the service, one URL for each function, or a REST API or load balancer of
+    your own, which calls the aliases of the functions."""
+    base_path: BasePath | None = None
+    """Path that callers write before every route: of the domain, or of what you put in front."""
     native_jwt: bool = True
     """Whether the HTTP API checks JSON Web Tokens before the function does, where it can."""
     domain: DomainSettings | None = None

@@ -96,9 +96,7 @@ class _View:
             for trigger in f.triggers
             if isinstance(trigger, Subscribe | ObjectEvent)
         ]
-        has_api = bool(self.fronted) and self.settings.http == "http-api"
-        api = self.api() if has_api else None
-        of_function_url = bool(self.fronted) and not has_api
+        front = self.settings.http if self.fronted else None
         return {
             "description": f"Service {self.service.name}, stage {self.deployment.stage}; written by pys-multi",
             "functions": [self.function(f) for f in self.service.functions],
@@ -122,8 +120,10 @@ class _View:
             "scheduler_role": sub(f"{self.names.scheduler_role}-${{AWS::Region}}"),
             "scheduled": [logical(f.name, "alias") for f in self.service.functions if _scheduled(f)],
             "missed": self.names.dead_schedules,
-            "api": api,
-            "urls": [self.url(f) for f in self.fronted] if of_function_url else [],
+            "api": self.api() if front == "http-api" else None,
+            "urls": [self.url(f) for f in self.fronted] if front == "function-url" else [],
+            # What a front of one's own calls.
+            "called": [logical(f.name, "alias") for f in self.fronted] if front in ("rest-api", "alb") else [],
             "kept_for": KEPT_FOR,
         }
 
@@ -384,6 +384,10 @@ class _View:
             ],
             "routes": [self.route(route, ids) for route in routes],
             "domain": self.settings.domain,
+            "mapping_key": (self.settings.base_path or "").lstrip("/"),
+            "domain_url": f"https://{self.settings.domain.name}{self.settings.base_path or ''}"
+            if self.settings.domain
+            else "",
         }
 
     def route(self, route: HttpRoute, authorizers: Mapping[Any, str]) -> Json:

@@ -305,6 +305,24 @@ def test_a_domain_without_an_api_is_refused() -> None:
     assert problems(routed(), domain=domain) == []
 
 
+def test_a_base_path_and_a_record_need_what_they_are_of() -> None:
+    assert only(routed(), base_path="/shop").where == "aws.base_path"
+    shared = {"name": "api.shop.example"}
+    assert problems(routed(), base_path="/shop", domain=shared) == []
+    found = only(routed(), domain={**shared, "hosted_zone_id": "Z0123456789ABC"})
+    assert found.where == "aws.domain.hosted_zone_id"
+    assert "certificate" in found.hint
+
+
+def test_behind_a_load_balancer_nobody_is_known() -> None:
+    app = App("shop")
+    app.get("/private")(lambda: None)
+    found = only(app, http="alb")
+    assert found.where == "main:GET /private"
+    assert "never says who is calling" in found.what
+    assert problems(app, http="rest-api") == []
+
+
 # ---- the template as a whole
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tests.support.aws_service import deployment
+from tests.support.lambda_events import LambdaContext
 from tests.support.noting_front import NotingFront
 
+from pys_multi import App, Request, Response
+from pys_multi.runtime import Runtime
 from pys_multi_providers.aws.client import Cloud
-from pys_multi_providers.aws.invoking import call
+from pys_multi_providers.aws.invoking import call, invoke
+from pys_multi_providers.aws.runtime import Adapter
 from pys_multi_providers.aws.settings import AwsSettings
 from pys_multi_tools.deployment import Invocation
 from pys_multi_tools.errors import ProviderError
@@ -52,3 +60,42 @@ def test_an_address_that_nobody_answers_at_is_told(cloud: Cloud) -> None:
     with pytest.raises(ProviderError, match="the call failed") as caught:
         call(cloud, "execute-api", "http://127.0.0.1:9", Invocation(path="/"), 5)
     assert caught.value.hint
+
+
+app = App("shop", public=True)
+api = app.function("api")
+
+
+@api.post("/echo/{rest:path}")
+def echo(request: Request, rest: str) -> Response:
+    seen = {"rest": rest, "query": request.query.items(), "body": request.body.decode(), "x": request.headers["x-a"]}
+    return Response(json.dumps(seen), status=201, headers=[("set-cookie", "a=1"), ("set-cookie", "b=2")])
+
+
+@pytest.mark.parametrize("front", ["http-api", "function-url", "rest-api", "alb"])
+def test_one_function_is_called_as_its_front_would(front: str) -> None:
+    adapter = Adapter(Runtime(app, "api", logs=False), front, "/base")
+
+    def call_once(service: str, operation: str, timeout: float, **arguments: Any) -> dict[str, Any]:
+        assert (service, operation, arguments["Qualifier"]) == ("lambda", "invoke", "live")
+        return {"Payload": json.dumps(adapter(json.loads(arguments["Payload"]), LambdaContext())).encode()}
+
+    cloud = SimpleNamespace(account="1", identity={"Arn": "arn:aws:iam::1:user/me"}, call_once=call_once)
+    engine = SimpleNamespace(
+        deployment=deployment(app, http=front), cloud=cloud, names=SimpleNamespace(function=lambda name: name)
+    )
+    wanted = Invocation(
+        method="POST", path="/echo/a%20b?q=1%2B1&q=2", headers=(("X-A", "1"),), body=b"hi", function="api"
+    )
+    found = invoke(engine, wanted)  # type: ignore[arg-type]
+    assert found.status == 201, found
+    assert json.loads(found.body) == {"rest": "a b", "query": [["q", "1+1"], ["q", "2"]], "body": "hi", "x": "1"}
+    assert [value for name, value in found.headers if name == "set-cookie"] == ["a=1", "b=2"]
+
+
+@pytest.mark.parametrize("front", ["rest-api", "alb"])
+def test_a_front_of_ones_own_is_called_by_its_own_address(front: str) -> None:
+    engine = SimpleNamespace(deployment=deployment(app, http=front))
+    with pytest.raises(ProviderError, match="not of this service") as caught:
+        invoke(engine, Invocation(path="/"))  # type: ignore[arg-type]
+    assert "--function" in caught.value.hint

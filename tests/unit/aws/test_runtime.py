@@ -256,6 +256,22 @@ def test_a_mapping_is_not_the_prefix_of_the_apis_own_address() -> None:
     assert json.loads(gateway("v1", "/shop").call("GET", "/echo/a").body)["root"] == "/v1"
 
 
+@pytest.mark.parametrize("rest", ["a", "shop/a"])
+def test_a_mapping_that_an_event_has_in_its_path_is_taken_off(rest: str) -> None:
+    """Events were seen with the mapping in the path and without it; the key of the route never has it."""
+    event = {**function_url("GET", f"/shop/echo/{rest}"), "routeKey": "GET /echo/{rest+}"}
+    event["requestContext"]["domainName"] = "api.example.com"
+    found = json.loads(adapter(base_path="/shop")(event, LambdaContext())["body"])
+    assert (found["rest"], found["root"]) == (rest, "/shop")
+
+
+def test_a_route_that_begins_like_the_mapping_keeps_its_path() -> None:
+    event = {**function_url("GET", "/echo/a"), "routeKey": "GET /echo/{rest+}"}
+    event["requestContext"]["domainName"] = "api.example.com"
+    found = json.loads(adapter(base_path="/echo")(event, LambdaContext())["body"])
+    assert (found["rest"], found["root"]) == ("a", "/echo")
+
+
 def test_a_path_that_only_begins_like_the_stage_is_left_alone() -> None:
     event = {**function_url("GET", "/echo/a"), "rawPath": "/echo/a"}
     event["requestContext"]["stage"] = "ec"
@@ -272,6 +288,12 @@ def test_the_base_path_of_a_rest_api_is_taken_off() -> None:
     found = json.loads(answer["body"])
     assert (found["rest"], found["root"]) == ("a", "/shop")
     assert found["url"] == "https://api.example.com/shop/echo/a"
+
+
+@pytest.mark.parametrize(("front", "make"), [("function-url", function_url), ("alb", load_balancer)])
+def test_the_base_path_of_what_stands_in_front_is_taken_off(front: str, make: Callable[..., Any]) -> None:
+    found = json.loads(adapter(front, base_path="/shop")(make("GET", "/shop/echo/a"), LambdaContext())["body"])
+    assert (found["rest"], found["root"]) == ("a", "/shop")
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)

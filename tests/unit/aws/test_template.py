@@ -97,9 +97,10 @@ def lint(*texts: str, folder: Path) -> str:
 
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     url = render_text(deployment(full(), secrets=SECRETS, http="function-url"))
+    mapped = render_text(deployment(full(), secrets=SECRETS, domain={"name": "api.full.example"}, base_path="/full"))
     whole = render_text(deployment(full(), secrets=SECRETS, domain=DOMAIN))
     hostile = render_text(deployment(hostile_service(SYNTAX * 2), environment={"PLAIN": SYNTAX[0]}))
-    assert lint(*map(example, EXAMPLES), whole, url, hostile, folder=tmp_path) == ""
+    assert lint(*map(example, EXAMPLES), whole, url, mapped, hostile, folder=tmp_path) == ""
 
 
 def render_text(placed: Any) -> str:
@@ -372,6 +373,27 @@ def test_a_domain_of_ones_own_is_mapped(everything: Template) -> None:
     assert everything.value(everything.document["Outputs"]["DomainUrl"]["Value"]) == "https://api.full.example"
 
 
+def test_a_domain_that_is_there_is_mapped_below_a_path() -> None:
+    placed = deployment(full(), secrets=SECRETS, domain={"name": "api.full.example"}, base_path="/full/v1")
+    found = template(placed)
+    assert found.properties("Mapping")["DomainName"] == "api.full.example"
+    assert found.properties("Mapping")["ApiMappingKey"] == "full/v1"
+    assert not found.of_type("AWS::ApiGatewayV2::DomainName")
+    assert set(found.document["Outputs"]) == {"Region", "Url", "DomainUrl"}
+    assert found.value(found.document["Outputs"]["DomainUrl"]["Value"]) == "https://api.full.example/full/v1"
+    assert json.loads(AwsProvider().target(placed).files["pys_multi_aws.json"])["base_path"] == "/full/v1"
+
+
+@pytest.mark.parametrize("front", ["rest-api", "alb"])
+def test_a_front_of_ones_own_is_told_what_to_call(front: str) -> None:
+    placed = deployment(full(), secrets=SECRETS, http=front)
+    found = template(placed)
+    assert not found.of_type("AWS::ApiGatewayV2::Api")
+    assert not found.of_type("AWS::Lambda::Url")
+    assert found.value(found.document["Outputs"]["ApiAlias"]["Value"]) == "<ApiAlias>"
+    assert json.loads(AwsProvider().target(placed).files["pys_multi_aws.json"])["http"] == front
+
+
 def test_a_function_url_needs_both_permissions_where_it_is_open() -> None:
     found = template(deployment(full(), secrets=SECRETS, http="function-url"))
     (url,) = found.of_type("AWS::Lambda::Url").values()
@@ -402,7 +424,7 @@ def test_template_and_bundle_are_for_the_same_runtime(python: str, architecture:
     target = AwsProvider().target(placed)
     assert (target.python, target.architecture, target.system) == (python, machine, "linux")
     assert target.glibc == ((2, 26) if python == "3.11" else (2, 34))
-    assert json.loads(target.files["pys_multi_aws.json"]) == {"http": "http-api"}
+    assert json.loads(target.files["pys_multi_aws.json"]) == {"http": "http-api", "base_path": ""}
 
 
 # ---- stability and size
