@@ -52,11 +52,12 @@ def check(
 
     placements = options.place(folder, stage, cloud)
     problems = {placement.name: pipeline.check(placement) for placement in placements}
-    public = public_routes(placements[0].loaded.service)
+    service = placements[0].loaded.service
+    public = public_routes(service)
     errors = sum(problem.severity == "error" for found in problems.values() for problem in found)
     if as_json:
         routes = [{"function": function, "route": route} for function, route in public]
-        print_json({"problems": plain(problems), "public_routes": routes})
+        print_json({"problems": plain(problems), "public_routes": routes, "service": service.to_json()})
         return 1 if errors else 0
     for name, found in problems.items():
         for problem in found:

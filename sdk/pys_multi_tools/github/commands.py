@@ -220,9 +220,12 @@ class Action:
         if not result.ok:
             raise ToolError(result.error)
         if folder is None:
-            self._own_model = result.document
-            self.findings.service = str(result.document.get("name", ""))
+            self._is_model(result.document)
         return result.document
+
+    def _is_model(self, model: Mapping[str, Any]) -> None:
+        self._own_model = model
+        self.findings.service = str(model.get("name", ""))
 
     def _check(self) -> bool:
         """Find every problem, and annotate its line. Returns whether there is an error."""
@@ -234,7 +237,8 @@ class Action:
             self._failed("check", result)
             return True
         self.findings.problems = {cloud: found for cloud, found in problems.items() if found}
-        model = self._model()
+        model = result.document["service"]
+        self._is_model(model)
         for cloud, found in problems.items():
             for problem in found:
                 text = f"{cloud}: {problem['where']}: {problem['what']}\n→ {problem['hint']}"

@@ -112,6 +112,8 @@ def test_check_annotates_and_fails(step: Step) -> None:
     assert step.run("check") == 1
     assert "::error title=pys-multi,file=app.py,line=3::paper: function api: timeout is at most 900 s" in step.log
     assert "| `paper` | error | `function api` |" in step.summary
+    groups = [line for line in step.log.splitlines() if line.startswith("::group::")]
+    assert groups == ["::group::check"], "the service is imported once for it"
 
 
 def test_deploy_status_drift_and_destroy(step: Step) -> None:
