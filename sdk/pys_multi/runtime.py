@@ -21,7 +21,7 @@ from pys_multi.triggers import is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, TypeAlias
 
     from pys_multi.app import App, Endpoint, Function
@@ -342,6 +342,10 @@ class Runtime:
     def kind_of(self, trigger: str) -> str:
         """`consume`, `subscribe`, `schedule` or `object`. Raises LookupError for a trigger that is not here."""
         return self._events().runner(trigger).reaction.kind
+
+    def settings_of(self, trigger: str) -> Mapping[str, Any]:
+        """The fields of the model's trigger, such as the prefix of `object`. Raises as :meth:`kind_of` does."""
+        return self._events().runner(trigger).reaction.settings
 
     def _events(self) -> Reactions:
         if not self._logs_configured and "logging" in _modules:

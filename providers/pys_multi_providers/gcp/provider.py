@@ -43,7 +43,11 @@ OnProgress = Callable[[Progress], None]
 #: events may take is in checks.py); "Maximum concurrent requests per instance" of Cloud Run: 1,000 (2026-11).
 _LIMITS = Limits(memory=(128, 32_768), timeout=3600, concurrency=1000, batch=1000, batch_window=300, visibility=600)
 #: Modules of this package that go into a bundle.
-_SHIPPED = ("runtime", "events", "batches", "tokens", "calls", "resources", "tables")
+_SHIPPED = (
+    *("runtime", "callers", "deadlines", "logs"),
+    *("deliveries", "events", "batches"),
+    *("resources", "tables", "calls", "tokens"),
+)
 #: What functions-framework imports, and takes the function ``handler`` from.
 _MAIN = b'from pys_multi_providers.gcp.runtime import handler\n\n__all__ = ["handler"]\n'
 

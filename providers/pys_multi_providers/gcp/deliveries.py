@@ -1,0 +1,234 @@
+"""What is no user's request: `POST /.pys-multi/events/<trigger>` → the handler of that trigger, and back.
+
+Pub/Sub, Scheduler and the tools call it; which trigger it is for is in the path. A status of success says that the
+message is done with, anything else that it comes again, after the back-off of its subscription. Imported at the first.
+"""
+
+from __future__ import annotations
+
+from time import sleep, time
+
+from pys_multi.errors import HTTPError
+from pys_multi.http import Response
+from pys_multi_providers.gcp.events import (
+    DUE,
+    Push,
+    event_of,
+    event_of_notification,
+    is_due,
+    message_of_cloud_event,
+    messages_of,
+    object_event_of_cloud_event,
+    push_of_cloud_event,
+    seconds,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pys_multi.cloudevents import CloudEvent
+    from pys_multi.http import Request
+    from pys_multi.messages import Event
+    from pys_multi.runtime import Runtime
+    from pys_multi_providers.gcp.batches import Gatherer
+    from pys_multi_providers.gcp.calls import Google
+
+    Json = dict[str, Any]
+
+#: The least that a dead-letter policy can allow ("Handle message failures"): the subscription counts to this or more.
+_LEAST_ATTEMPTS = 5
+#: Seconds, and share of the function's timeout, that a request waits for a delayed message to be due.
+_HOLD, _HOLD_SHARE = 5.0, 0.25
+
+
+class Deliveries:
+    """Hands events over to the runtime.
+
+    about: {"dead": {trigger: topic of its dead letters}, "attempts": {trigger: deliveries in all}, "batches":
+    {trigger: [size, window in seconds]}, "topics": {trigger: topic that its queue is}}, from the environment.
+    """
+
+    def __init__(self, runtime: Runtime, about: Json, google: Google, timeout: float) -> None:
+        self._runtime = runtime
+        self._google = google
+        self._hold = min(_HOLD, timeout * _HOLD_SHARE)
+        self._dead: dict[str, str] = about.get("dead", {})
+        self._attempts: dict[str, int] = about.get("attempts", {})
+        self._topics: dict[str, str] = about.get("topics", {})
+        self._gatherers: dict[str, Gatherer] = {}
+        for trigger, (size, window) in about.get("batches", {}).items():
+            if size > 1:
+                from pys_multi_providers.gcp.batches import Gatherer
+
+                self._gatherers[trigger] = Gatherer(size, window)
+
+    def handle(self, request: Request, trigger: str) -> Response:
+        """The answer to a delivery; what failed is in the log. Raises HTTPError for one that cannot be understood."""
+        try:
+            kind = self._runtime.kind_of(trigger)
+        except LookupError as error:
+            raise HTTPError(404, str(error)) from None
+        try:
+            return self._handle(request, trigger, kind)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HTTPError(400, f"this is no event that a trigger of kind {kind} has: {error!r}") from error
+
+    def _handle(self, request: Request, trigger: str, kind: str) -> Response:
+        headers = request.headers
+        if "ce-specversion" in headers or (headers.get("content-type") or "").startswith("application/cloudevents"):
+            from pys_multi.cloudevents import from_http
+
+            answers = [self._cloud_event(event, trigger, kind, request) for event in from_http(headers, request.body)]
+            return next((answer for answer in answers if answer.status >= 300), _DONE)
+        found = request.json()
+        if "message" in found:
+            return self._push(Push(found), trigger, kind, request)
+        if "messages" in found or "event" in found:
+            return self._own(found, trigger, kind, request)
+        raise ValueError("it has neither message, messages nor event")
+
+    # ---- Pub/Sub
+
+    def _push(self, push: Push, trigger: str, kind: str, request: Request) -> Response:
+        limit = self._attempts.get(trigger, 0)
+        if DUE in push.attributes:
+            return self._delayed(push, trigger, kind, limit, request)
+        if limit and push.attempt > limit and trigger in self._dead:
+            # Its last delivery was never answered: the instance ended with it.
+            return self._bury(push, trigger, "its last delivery was not answered")
+        error = self._run(push, trigger, kind, request)
+        if error is None:
+            return _DONE
+        if limit and push.attempt >= limit and trigger in self._dead:
+            return self._bury(push, trigger, error)
+        return Response(status=500)
+
+    def _run(self, push: Push, trigger: str, kind: str, request: Request) -> str | None:
+        """Why a message failed, or None."""
+        if kind in ("consume", "subscribe"):
+            message = push.message()
+            gatherer = self._gatherers.get(trigger)
+            if gatherer is not None:
+                return gatherer.handle(message, lambda batch: self._runtime.messages(trigger, batch, request.context))
+            failures = self._runtime.messages(trigger, [message], request.context)
+            return failures[0].error if failures else None
+        if kind == "schedule":
+            return self._event(event_of({"id": push.id}, push.published), trigger, request)
+        from json import loads
+
+        found = loads(push.message().body or b"{}")
+        bucket = self._runtime.settings_of(trigger)["bucket"]
+        return self._event(event_of_notification(push.attributes, found, bucket, push.attempt), trigger, request)
+
+    def _event(self, event: Event | None, trigger: str, request: Request) -> str | None:
+        if event is None or not self._is_for(event, trigger):
+            return None
+        try:
+            self._runtime.event(trigger, event, request.context)
+        except Exception as error:  # it is in the log
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def _is_for(self, event: Event, trigger: str) -> bool:
+        """Whether an event fits its trigger: notifications know a prefix of keys and no suffix."""
+        wanted = self._runtime.settings_of(trigger)
+        return event.kind == "schedule" or (
+            event.kind == wanted["event"]
+            and event.key.startswith(wanted["prefix"])
+            and event.key.endswith(wanted["suffix"])
+        )
+
+    def _bury(self, push: Push, trigger: str, why: str) -> Response:
+        """Moves a message to the topic of dead letters, as Pub/Sub does after more deliveries than there are here."""
+        from pys_multi.logs import masked
+
+        # projects/PROJECT/subscriptions/NAME
+        path, _, subscription = push.subscription.rpartition("/")
+        project = path.removeprefix("projects/").partition("/")[0]
+        letter = push.again(
+            **{
+                "CloudPubSubDeadLetterSourceDeliveryCount": str(push.attempt),
+                "CloudPubSubDeadLetterSourceSubscription": subscription,
+                "CloudPubSubDeadLetterSourceSubscriptionProject": project,
+                "CloudPubSubDeadLetterSourceTopicPublishTime": push.published,
+                "pys-multi-reason": masked(why).encode()[:1000].decode(errors="ignore"),
+            }
+        )
+        return self._publish(self._dead[trigger], letter, f"the dead letters of {trigger!r}")
+
+    def _delayed(self, push: Push, trigger: str, kind: str, limit: int, request: Request) -> Response:
+        """A message with a delay: handed back until it is due, then sent anew, so that its attempts begin at 1."""
+        topic = self._topics.get(trigger)
+        left = push.due - time()
+        if 0 < left <= self._hold:
+            sleep(left)
+            left = 0
+        if topic is None:
+            return _EARLY if left > 0 else self._answer(self._run(push, trigger, kind, request))
+        if left <= 0:
+            return self._publish(topic, push.again(), f"the queue of {trigger!r}")
+        if push.attempt < max(limit, _LEAST_ATTEMPTS) - 1:
+            return _EARLY
+        # Once more, and the subscription would take it for dead.
+        return self._publish(topic, push.again(**{DUE: push.attributes[DUE]}), f"the queue of {trigger!r}")
+
+    def _publish(self, topic: str, entry: Json, what: str) -> Response:
+        """Publishes a message that takes the place of this one; where that fails, this one comes again."""
+        from pys_multi.errors import ResourceError
+        from pys_multi_providers.gcp.resources import publish
+
+        try:
+            publish(self._google, topic, [entry], what=what)
+        except ResourceError as error:
+            import logging
+
+            logging.getLogger("pys_multi").error("%s", error)
+            return Response(status=500)
+        return _DONE
+
+    # ---- CloudEvents
+
+    def _cloud_event(self, event: CloudEvent, trigger: str, kind: str, request: Request) -> Response:
+        push = push_of_cloud_event(event)
+        if push is not None:
+            return self._push(push, trigger, kind, request)
+        if kind in ("consume", "subscribe"):
+            failures = self._runtime.messages(trigger, [message_of_cloud_event(event)], request.context)
+            return self._answer(failures[0].error if failures else None)
+        if kind == "schedule":
+            return self._answer(self._event(event_of({"id": event.id}, event.time), trigger, request))
+        bucket = self._runtime.settings_of(trigger)["bucket"]
+        return self._answer(self._event(object_event_of_cloud_event(event, bucket), trigger, request))
+
+    def _answer(self, error: str | None) -> Response:
+        return _DONE if error is None else Response(status=500)
+
+    # ---- pys-multi's own
+
+    def _own(self, found: Json, trigger: str, kind: str, request: Request) -> Response:
+        """The envelope of schedules and of `invoke`: an answer says what failed, as {"failures": {id: why}}."""
+        from pys_multi.logs import masked
+
+        if kind in ("consume", "subscribe"):
+            messages = messages_of(found["messages"], request.request_id)
+            failed = self._runtime.messages(trigger, messages, request.context)
+            failures = {failure.id: failure.error for failure in failed}
+        else:
+            event = event_of(found["event"], request.headers.get("x-cloudscheduler-scheduletime"))
+            if not is_due(found, event.time):
+                return Response.json({"failures": {}})
+            if kind == "schedule" and not event.time:
+                event.time = time()
+            error = self._event(event, trigger, request)
+            failures = {} if error is None else {event.id: error}
+        return Response.json(
+            {"failures": {id: masked(why) for id, why in failures.items()}}, status=500 if failures else 200
+        )
+
+
+_DONE = Response(status=204)
+#: Not a failure of the handler, and still to be delivered again.
+_EARLY = Response(status=503)
+
+__all__ = ["Deliveries", "seconds"]

@@ -1,0 +1,400 @@
+"""The verbs of tables on Firestore, and its values ↔ JSON values.
+
+A table is a collection, an item a document of three fields: `key` (text that sorts as keys do), `item` (the
+attributes) and `write` (a token of the last write). Reads are consistent: what was written is read. A condition is
+compared here with what was read, and the document is written only if it is still the same; a null attribute counts
+as absent, as on every provider.
+
+`key` alone has to be indexed, as every field is by itself, so that no query needs an index made for it.
+"""
+
+from __future__ import annotations
+
+from os import urandom
+from time import sleep
+
+from pys_multi.encoding import to_json_bytes, to_json_value
+from pys_multi.errors import ConditionFailed, ResourceError
+from pys_multi_providers.gcp.calls import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+    from pys_multi.backend import Condition, Key
+    from pys_multi.resources import Table
+    from pys_multi_providers.gcp.calls import Google
+
+    Item = dict[str, Any]
+    #: A value as Firestore's REST API writes it, such as {"stringValue": "text"}.
+    Written = dict[str, Any]
+
+#: Between the parts of a key; and in front of each part, so that numbers sort before text.
+_BETWEEN, _NUMBER, _TEXT = ":", "#", "="
+_OFFSET = 2**63
+#: Bytes of a key that are indexed, and of a document's id ("Quotas and limits" of Firestore, 2026-11).
+_MAX_KEY = 1_500
+#: Levels of lists and maps in a document, of which `item` is one (same place), and bytes of the name of a field.
+_MAX_DEPTH, _MAX_NAME = 20, 1_500
+#: Documents of one answer.
+_PAGE = 100
+#: Tries to write a document that others write at the same time; the pauses between them grow.
+_TRIES = 40
+
+
+class TableVerbs:
+    """The part of `GcpBackend` that is about tables.
+
+    table: the name of a resource → its handle and the path of its collection.
+    """
+
+    def __init__(self, table: Callable[[str], tuple[Table, str]], google: Google) -> None:
+        self._table = table
+        self._google = google
+
+    def table_get(self, table: str, key: Key) -> Item | None:
+        _, collection = self._table(table)
+        found = self._read(table, f"{collection}/{_id_of(_key_text(key))}")
+        return None if found is None else _item(found)
+
+    def table_put(self, table: str, item: Item, condition: Condition) -> None:
+        handle, _ = self._table(table)
+        key = (item[handle.key],) if handle.sort is None else (item[handle.key], item[handle.sort])
+        self._change(table, key, condition, lambda _: item)
+
+    def table_delete(self, table: str, key: Key, condition: Condition) -> None:
+        self._change(table, key, condition, lambda _: None)
+
+    def table_update(
+        self,
+        table: str,
+        key: Key,
+        changes: Mapping[str, object],
+        add: Mapping[str, float],
+        remove: Iterable[str],
+        condition: Condition,
+    ) -> Item:
+        handle, _ = self._table(table)
+        removed = tuple(remove)
+
+        def changed(item: Item | None) -> Item:
+            if item is None:
+                item = {handle.key: key[0]} if handle.sort is None else {handle.key: key[0], handle.sort: key[1]}
+            item.update(changes)
+            for attribute, amount in add.items():
+                item[attribute] = _sum(table, attribute, item.get(attribute), amount)
+            for attribute in removed:
+                item.pop(attribute, None)
+            return item
+
+        item = self._change(table, key, condition, changed, always_reads=True)
+        assert item is not None  # an update deletes nothing
+        return item
+
+    def table_query(
+        self, table: str, partition: object, prefix: str | None, limit: int | None, reverse: bool
+    ) -> Iterator[Item]:
+        _, collection = self._table(table)
+        start, end = "", None
+        if partition is not None:
+            start = _part(partition, escaped=True) + _BETWEEN
+            end = end_of_prefix(start)
+            if prefix is not None:
+                start += _TEXT + prefix
+                end = end_of_prefix(start)
+        return self._pages(table, collection, start, end, limit, reverse)
+
+    # ---- Firestore
+
+    def _pages(
+        self, table: str, collection: str, start: str, end: str | None, limit: int | None, reverse: bool
+    ) -> Iterator[Item]:
+        parent, _, name = collection.rpartition("/")
+        lower, upper = ("GREATER_THAN_OR_EQUAL", start), ("LESS_THAN", end)
+        while limit is None or limit > 0:
+            count = _PAGE if limit is None else min(limit, _PAGE)
+            bounds = [_compared(*bound) for bound in (lower, upper) if bound[1]]
+            query: dict[str, Any] = {
+                "from": [{"collectionId": name}],
+                "orderBy": [{"field": {"fieldPath": "key"}, "direction": "DESCENDING" if reverse else "ASCENDING"}],
+                "limit": count,
+            }
+            if bounds:
+                query["where"] = {"compositeFilter": {"op": "AND", "filters": bounds}}
+            answer = self._google.call(
+                "firestore",
+                "POST",
+                f"/v1/{parent}:runQuery",
+                what=f"table {table!r}",
+                permission="datastore.entities.list",
+                body={"structuredQuery": query},
+            ).json()
+            found = [entry["document"] for entry in answer if "document" in entry]
+            for document in found:
+                yield _item(document)
+            if len(found) < count:
+                return
+            limit = None if limit is None else limit - count
+            last = found[-1]["fields"]["key"]["stringValue"]
+            if reverse:
+                upper = ("LESS_THAN", last)
+            else:
+                lower = ("GREATER_THAN", last)
+
+    def _read(self, table: str, path: str) -> Any:
+        """The document, or None."""
+        from urllib.parse import quote
+
+        try:
+            return self._google.call(
+                "firestore",
+                "GET",
+                f"/v1/{quote(path)}",
+                what=f"table {table!r}",
+                permission="datastore.entities.get",
+            ).json()
+        except Refused as error:
+            # So is a missing database, which says so.
+            if error.status == 404 and "does not exist for project" not in str(error):
+                return None
+            raise
+
+    def _change(
+        self,
+        table: str,
+        key: Key,
+        condition: Condition,
+        changed: Callable[[Item | None], Item | None],
+        *,
+        always_reads: bool = False,
+    ) -> Item | None:
+        """Writes what `changed` makes of the item, or deletes it for None, if it is as the condition requires."""
+        text = _key_text(key)
+        _, collection = self._table(table)
+        path = f"{collection}/{_id_of(text)}"
+        if not condition and not always_reads:
+            item = changed(None)
+            self._commit(table, _write(path, text, item, ""), once=False)
+            return item
+        for attempt in range(_TRIES):
+            document = self._read(table, path)
+            former = None if document is None else _item(document)
+            _check(table, key, former, condition)
+            item = changed(former)
+            if item is None and document is None:
+                return None
+            token = urandom(12).hex()
+            write = _write(path, text, item, token)
+            write["currentDocument"] = {"exists": False} if document is None else {"updateTime": document["updateTime"]}
+            if self._commits(table, path, write, token):
+                return item
+            _pause(attempt)
+        raise ResourceError(f"table {table!r}: an item was changed by others at each of {_TRIES} tries to write it")
+
+    def _commits(self, table: str, path: str, write: Any, token: str) -> bool:
+        """Whether the document was still as it was read, and so is written now."""
+        try:
+            self._commit(table, write, once=True)
+            return True
+        except Refused as error:
+            if error.code in ("FAILED_PRECONDITION", "ALREADY_EXISTS", "ABORTED", "NOT_FOUND"):
+                return False
+            if 0 < error.status < 500:
+                raise
+            # It may have happened: then the document has the token of this write, or is gone as it should be.
+            found = self._read(table, path)
+            if "delete" in write:
+                return found is None
+            return found is not None and found["fields"].get("write") == {"stringValue": token}
+
+    def _commit(self, table: str, write: Any, *, once: bool) -> None:
+        _, collection = self._table(table)
+        self._google.call(
+            "firestore",
+            "POST",
+            f"/v1/{collection.rpartition('/')[0]}:commit",
+            what=f"table {table!r}",
+            permission="datastore.entities.update",
+            body={"writes": [write]},
+            once=once,
+        )
+
+
+def _write(path: str, key: str, item: Item | None, token: str) -> dict[str, Any]:
+    if item is None:
+        return {"delete": path}
+    fields: dict[str, Written] = {"key": {"stringValue": key}, "item": write(item)}
+    if token:
+        fields["write"] = {"stringValue": token}
+    return {"update": {"name": path, "fields": fields}}
+
+
+def _compared(operator: str, text: str | None) -> dict[str, Any]:
+    return {"fieldFilter": {"field": {"fieldPath": "key"}, "op": operator, "value": {"stringValue": text}}}
+
+
+def _pause(attempt: int) -> None:
+    from random import random
+
+    sleep(min(0.01 * 2**attempt, 0.5) * random())  # noqa: S311  (no secret: it spreads those who try again)
+
+
+# ---- keys
+
+
+def _key_text(key: Key) -> str:
+    """The key as one text that sorts as the table does. Raises ValueError for one that is too long."""
+    text = _part(key[0], escaped=True) + _BETWEEN
+    if len(key) > 1:
+        text += _part(key[1], escaped=False)
+    if len(text.encode()) > _MAX_KEY:
+        raise ValueError(f"a key and its sort key have less than {_MAX_KEY:,} bytes on Firestore")
+    return text
+
+
+def _part(value: object, *, escaped: bool) -> str:
+    """One part of a key; what is between parts is escaped in the first, so that nobody's key begins as another's."""
+    if isinstance(value, int):
+        if not -_OFFSET <= value < _OFFSET:
+            raise ValueError(f"a number in a key has 64 bits; {value} has more")
+        return f"{_NUMBER}{value + _OFFSET:020d}"
+    text = str(value)
+    return _TEXT + (text.replace("%", "%25").replace(_BETWEEN, "%3A") if escaped else text)
+
+
+def _id_of(key: str) -> str:
+    """The id of a document: the key without what an id cannot have in it, a hash where that is too long."""
+    from urllib.parse import quote
+
+    found = quote(key, safe=_BETWEEN + _NUMBER + _TEXT)
+    if len(found) <= _MAX_KEY:
+        return found
+    from hashlib import sha256
+
+    return f"~{sha256(key.encode()).hexdigest()}"
+
+
+def end_of_prefix(prefix: str) -> str | None:
+    """The first text after all that begin with the prefix, in the order of UTF-8 bytes; None where there is none."""
+    while prefix:
+        code = ord(prefix[-1]) + 1
+        if code <= 0x10FFFF:
+            # Half of a surrogate pair is no text.
+            return prefix[:-1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
+        prefix = prefix[:-1]
+    return None
+
+
+# ---- conditions
+
+
+def _check(table: str, key: Key, item: Item | None, condition: Condition) -> None:
+    """Raises ConditionFailed where the item is not as the condition requires."""
+    for attribute, wanted in condition.items():
+        operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
+        if not _holds((item or {}).get(attribute), operator, to_json_value(value)):
+            state = "there is no such item" if item is None else f"{attribute!r} is not {operator} what was required"
+            raise ConditionFailed(f"item {' '.join(map(str, key))} of table {table!r}: {state}")
+
+
+def _holds(actual: Any, operator: str, wanted: Any) -> bool:
+    """None is "absent" on both sides: a null in an item counts as absent."""
+    if operator == "=":
+        return _equal(actual, wanted)
+    if operator == "!=":
+        return not _equal(actual, wanted)
+    numbers = _is_number(actual) and _is_number(wanted)
+    if not numbers and not (isinstance(actual, str) and isinstance(wanted, str)):
+        return False
+    if operator in ("<", ">="):
+        return (actual < wanted) is (operator == "<")
+    return (actual > wanted) is (operator == ">")
+
+
+def _equal(left: object, right: object) -> bool:
+    """Equality of JSON values: 1 is 1.0, and true is neither."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sum(table: str, attribute: str, value: Any, amount: float) -> float:
+    value = 0 if value is None else value
+    if not _is_number(value):
+        raise ValueError(f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it")
+    total: float = value + amount
+    return total
+
+
+# ---- values
+
+
+def write(value: Any, depth: int = 0) -> Written:
+    """A JSON value as Firestore writes it.
+
+    What it has no form for (whole numbers of more than 64 bits, a list in a list, names of fields that are empty or
+    its own, more than 20 levels) is bytes, which no JSON value is: its JSON text.
+    """
+    if value is None:
+        return {"nullValue": None}
+    if isinstance(value, bool):
+        return {"booleanValue": value}
+    if isinstance(value, str):
+        return {"stringValue": value}
+    if isinstance(value, int):
+        return {"integerValue": str(value)} if -_OFFSET <= value < _OFFSET else _as_text(value)
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if depth == _MAX_DEPTH:
+        return _as_text(value)
+    if isinstance(value, dict):
+        if not all(map(_is_name, value)):
+            return _as_text(value)
+        return {"mapValue": {"fields": {name: write(item, depth + 1) for name, item in value.items()}}}
+    return {
+        "arrayValue": {
+            "values": [_as_text(item) if isinstance(item, list) else write(item, depth + 1) for item in value]
+        }
+    }
+
+
+def _is_name(name: str) -> bool:
+    """Whether it can be the name of a field ("Quotas and limits", constraints on field names)."""
+    return bool(name) and len(name.encode()) <= _MAX_NAME and not (name.startswith("__") and name.endswith("__"))
+
+
+def _as_text(value: Any) -> Written:
+    from binascii import b2a_base64
+
+    return {"bytesValue": b2a_base64(to_json_bytes(value), newline=False).decode()}
+
+
+def read(written: Written) -> Any:
+    """The JSON value of what Firestore wrote; what only others write (times, references, places) is text or a map."""
+    [(kind, value)] = written.items()
+    if kind == "mapValue":
+        return {name: read(item) for name, item in value.get("fields", {}).items()}
+    if kind == "arrayValue":
+        return [read(item) for item in value.get("values", ())]
+    if kind == "integerValue":
+        return int(value)
+    if kind == "doubleValue":
+        return float(value)
+    if kind == "bytesValue":
+        from binascii import a2b_base64
+        from json import loads
+
+        return loads(a2b_base64(value))
+    return value
+
+
+def _item(document: Any) -> Item:
+    found: Item = read(document["fields"]["item"])
+    return found
