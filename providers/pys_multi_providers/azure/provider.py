@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from pys_multi_providers.azure import checks, permissions
+from pys_multi_providers.azure import checks, entry, permissions
 from pys_multi_providers.azure.settings import AzureOptions, AzureSettings
 from pys_multi_providers.azure.view import settings_of, view
 from pys_multi_tools.deployment import (
@@ -50,8 +50,6 @@ _LIMITS = Limits(
     batch_window=300,
     python=("3.11", "3.12", "3.13", "3.14"),
 )
-#: Modules of this package that go into a bundle.
-_SHIPPED = ("runtime", "events", "resources", "tables", "calls", "tokens")
 
 
 class AzureProvider:
@@ -76,16 +74,13 @@ class AzureProvider:
 
     def target(self, deployment: Deployment) -> Target:
         """Flex Consumption's Python, on its own image of Debian; azure-functions is in it."""
-        from pys_multi_providers.azure import entry
-
-        package = "pys_multi_providers.azure"
         return Target(
             provider=self.name,
             python=deployment.project.settings.python,
             system="linux",
             architecture="x86_64",
             glibc=(2, 31),
-            runtime_modules=tuple(f"{package}.{module}" for module in _SHIPPED),
+            runtime_modules=entry.RUNTIME_MODULES,
             files=entry.files(deployment),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -90,3 +92,18 @@ class AzureOptions(SettingsTable):
     """The subnet it is connected to. Default: none of yours."""
     tags: dict[str, str] = Field(default={})
     """Tags of this function alone."""
+
+
+def subscription(settings: AzureSettings, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The subscription that is named, in the settings or where Azure's own tools look."""
+    return settings.subscription or environ.get("AZURE_SUBSCRIPTION_ID") or None
+
+
+def resource_group(settings: AzureSettings, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The resource group that is named."""
+    return settings.resource_group or environ.get("AZURE_DEFAULTS_GROUP") or None
+
+
+def location(settings: AzureSettings, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The location that is named."""
+    return settings.location or environ.get("AZURE_DEFAULTS_LOCATION") or None
