@@ -12,8 +12,10 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pys_multi_tools.affected import services
 from pys_multi_tools.errors import ToolError
@@ -23,8 +25,8 @@ from pys_multi_tools.project import Project
 from pys_multi_tools.render import render
 
 NAMES = ("plan", "deploy", "preview", "drift", "reap")
-#: Where this action is published; its tag v1 follows the versions that are compatible.
-ACTION = "org/pys-action@v1"
+#: The tag of the action that follows the versions that are compatible.
+ACTION_TAG = "v1"
 # actions/checkout v5.0.0. A tag can be moved, a commit cannot.
 CHECKOUT = {"uses": "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8", "version": "v5.0.0"}
 
@@ -33,6 +35,8 @@ _FOLDER = Path(".github", "workflows")
 _COPIES = Path(".github", "pys-multi")
 _ACTION = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+(?:/[A-Za-z0-9._/-]+)?)@([A-Za-z0-9][A-Za-z0-9._/-]*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+#: As the templates write it; they are this tool's own, so that no YAML has to be read.
+_USED = re.compile(r'^ +uses: "?([^@\s"]+)@([^\s"]+)"?(?: # (\S+))?$', re.MULTILINE)
 
 State = Literal["new", "updated", "merged", "unchanged"]
 
@@ -52,14 +56,14 @@ def generate(
     clouds: Sequence[str] = (),
     stage: str | None = None,
     branch: str | None = None,
-    action: str = ACTION,
+    action: str | None = None,
 ) -> dict[str, str]:
     """The workflows by name: "plan", "deploy", "preview", "drift" and "reap".
 
     path: folder of the only project that they are for; None is every one of the repository.
     stage: that is deployed from the branch; None is the one of the settings. branch: None is the default branch.
-    action: "OWNER/REPOSITORY@REF"; a REF that is no commit is looked up, so that the workflows name a commit.
-    Raises ToolError.
+    action: "OWNER/REPOSITORY@REF"; None is the one that was written last, else the published one. A REF that is no
+    commit is looked up, so that the workflows name a commit. Raises ToolError.
     """
     paths = [path] if path is not None else list(services(repository))
     if not paths:
@@ -80,7 +84,7 @@ def generate(
         "inputs": inputs,
         "secrets": secrets,
         "protected": bool(inputs or secrets),
-        "action": _pinned(action),
+        "action": _pinned(action or _written_action(repository.root) or published_action()),
         "checkout": CHECKOUT,
     }
     return {name: render(_PACKAGE, f"github/{name}.yml.j2", view) for name in NAMES}
@@ -160,6 +164,25 @@ def _default_branch(repository: Repository) -> str:
         except ToolError:
             continue
     return "main"
+
+
+def published_action() -> str:
+    """The action that belongs to this tool: the repository that its distribution names. Raises ToolError for none."""
+    urls = dict(url.split(", ", 1) for url in metadata("pys-multi").get_all("Project-URL") or ())
+    name = urlsplit(urls.get("Repository", "")).path.strip("/").removesuffix(".git")
+    if not name:
+        raise ToolError("this pys-multi names no repository", hint="say which action: --action OWNER/REPOSITORY@REF")
+    return f"{name}@{ACTION_TAG}"
+
+
+def _written_action(root: Path) -> str | None:
+    """The action that the workflows name which were written last, by the ref that a person reads."""
+    for name in NAMES:
+        copy = root / _COPIES / f"{name}.yml"
+        for action, ref, version in _USED.findall(copy.read_text("utf-8")) if copy.is_file() else ():
+            if f"{action}@{ref}" != CHECKOUT["uses"]:
+                return f"{action}@{version or ref}"
+    return None
 
 
 def _pinned(action: str) -> dict[str, str]:

@@ -27,7 +27,9 @@ def workflow(
     ] = None,
     action: Annotated[
         str | None,
-        typer.Option("--action", help="The action, where it is not the published one.", metavar="OWNER/REPO@REF"),
+        typer.Option(
+            "--action", help="The action. Default: as written last, else the published one.", metavar="OWNER/REPO@REF"
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 3 where something would be written.")
@@ -36,12 +38,12 @@ def workflow(
 ) -> int:
     """Write the workflows that plan, deploy, preview, find drift and reap; an update keeps what was edited."""
     from pys_multi_tools.git import Repository
-    from pys_multi_tools.workflow import ACTION, generate, write
+    from pys_multi_tools.workflow import generate, write
 
     start = (folder or Path()).resolve()
     repository = Repository.around(start)
     path = start.relative_to(repository.root.resolve()).as_posix() if folder is not None else None
-    texts = generate(repository, path=path, clouds=cloud or (), stage=stage, branch=branch, action=action or ACTION)
+    texts = generate(repository, path=path, clouds=cloud or (), stage=stage, branch=branch, action=action)
     written = write(repository, texts, dry_run=check)
     if as_json:
         print_json({"workflows": plain(written)})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import yaml
 
 from pys_multi_tools.errors import ToolError
 from pys_multi_tools.git import Repository
-from pys_multi_tools.workflow import NAMES, generate, write
+from pys_multi_tools.workflow import NAMES, generate, published_action, write
 
 ROOT = Path(__file__).parents[3]
 ACTION = "org/pys-action@" + "1" * 40
@@ -166,6 +168,49 @@ def test_an_update_keeps_what_was_edited(tmp_path: Path) -> None:
     assert {one.state for one in write(found, texts(found, clouds=("aws",)))} == {"unchanged"}
 
 
+def test_edits_of_a_person_and_those_of_an_update_come_together(tmp_path: Path) -> None:
+    """What a team really does: another time, a step and a job of its own, another limit, a comment."""
+    found = repository(tmp_path)
+    write(found, texts(found, clouds=("local",)))
+    folder = tmp_path / ".github" / "workflows"
+
+    def edit(name: str, old: str, new: str) -> None:
+        path = folder / f"pys-multi-{name}.yml"
+        assert path.read_text().count(old) == 1
+        path.write_text(path.read_text().replace(old, new))
+
+    edit("drift", 'cron: "17 5 * * 1-5"', 'cron: "3 4 * * *" # before the day begins')
+    own = '      - name: Tell the team\n        run: "true"\n'
+    edit("drift", "      - name: Compare what is deployed", own + "      - name: Compare what is deployed")
+    edit("plan", "cancel-in-progress: true", "cancel-in-progress: false # the runner is our own")
+    edit("plan", "timeout-minutes: 20", "timeout-minutes: 5")
+    job = "  after:\n    name: After\n    needs: deploy\n    runs-on: ubuntu-latest\n    timeout-minutes: 5\n"
+    job += '    permissions: {}\n    steps:\n      - name: Say so\n        run: "true"\n'
+    (folder / "pys-multi-deploy.yml").write_text((folder / "pys-multi-deploy.yml").read_text() + job)
+
+    # A new version of the action, two clouds more, another branch, and a secret that a service has now.
+    (tmp_path / "pys-multi.toml").write_text('app = "app:app"\n[secrets]\nKEY = "env:SHOP_KEY"\nB = "env:B_KEY"\n')
+    newer = texts(found, clouds=("aws", "gcp"), action="org/pys-action@" + "2" * 40, branch="trunk")
+    states = {one.path.stem.removeprefix("pys-multi-"): one.state for one in write(found, newer)}
+    assert states == {"plan": "merged", "deploy": "merged", "drift": "merged", "preview": "updated", "reap": "updated"}
+    written = {name: yaml.safe_load((folder / f"pys-multi-{name}.yml").read_text()) for name in NAMES}
+    assert written["drift"][True]["schedule"] == [{"cron": "3 4 * * *"}]
+    assert "# before the day begins" in (folder / "pys-multi-drift.yml").read_text()
+    names = [step["name"] for step in written["drift"]["jobs"]["drift"]["steps"]]
+    assert names == ["Check out", "Tell the team", "Compare what is deployed with what should be"]
+    assert written["plan"]["jobs"]["plan"]["timeout-minutes"] == 5
+    assert written["plan"]["concurrency"]["cancel-in-progress"] is False
+    assert list(written["deploy"]["jobs"]) == ["deploy", "after"]
+    assert written["deploy"][True]["push"]["branches"] == ["trunk"]
+    for name in ("plan", "deploy", "preview", "drift"):
+        step = written[name]["jobs"][name]["steps"][-1]
+        assert step["uses"].endswith("2" * 40)
+        assert {"aws-role", "gcp-service-account"} <= step["with"].keys()
+        assert set(step["env"]) == {"SHOP_KEY", "B_KEY"}
+    passes(beside("actionlint"), "-shellcheck=", *map(str, sorted(folder.glob("*.yml"))), cwd=tmp_path)
+    assert {one.state for one in write(found, newer)} == {"unchanged"}
+
+
 def test_a_contradiction_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
     found = repository(tmp_path)
     write(found, texts(found, stage="prod"))
@@ -206,6 +251,43 @@ def test_a_tag_of_the_action_becomes_its_commit(tmp_path: Path, monkeypatch: pyt
     assert f'uses: "acme/action@{commit}" # v1\n' in text
     text = texts(repository(tmp_path / "other"), action="acme/action@v9")["plan"]
     assert 'uses: "acme/action@v9"\n' in text
+
+
+def test_the_action_is_the_repository_of_this_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", tmp_path.as_uri())  # nobody to look a tag up at
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    name = project["urls"]["Repository"].removeprefix("https://github.com/")
+    assert published_action() == f"{name}@v1"
+    assert f'uses: "{name}@v1"' in texts(repository(tmp_path), action=None)["deploy"]
+    assert f"uses: {name}@v1" in (ROOT / "docs" / "github-action.md").read_text()
+    named = {
+        found
+        for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+        for found in re.findall(r"[\w.-]+/pys-action@\S+", path.read_text())
+    }
+    assert named == {f"{name}@v1"}, "the docs name another one"
+
+
+@pytest.mark.parametrize("ref", ["v1", "1" * 40])
+def test_an_update_stays_with_the_action_that_was_named(tmp_path: Path, ref: str) -> None:
+    found = repository(tmp_path)
+    write(found, texts(found, action=f"acme/copy@{ref}"))
+    assert {one.state for one in write(found, texts(found, action=None))} == {"unchanged"}
+    write(found, texts(found, action="acme/other@v2"))
+    assert "acme/other@v2" in texts(found, action=None)["preview"]
+
+
+def test_an_update_looks_up_where_the_tag_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = tmp_path / "server" / "acme" / "action"
+    repository(upstream)
+    monkeypatch.setenv("GITHUB_SERVER_URL", (tmp_path / "server").as_uri())
+    found = repository(tmp_path / "shop")
+    for message in ("one", "two"):
+        git(upstream, "commit", "-q", "--allow-empty", "-m", message)
+        git(upstream, "tag", "-f", "-a", "v1", "-m", message)
+        write(found, texts(found, action="acme/action@v1" if message == "one" else None))
+        commit = git(upstream, "rev-parse", "HEAD")
+        assert f'"acme/action@{commit}" # v1' in (found.root / ".github/workflows/pys-multi-plan.yml").read_text()
 
 
 @pytest.mark.parametrize("action", ["acme", "acme/action", "acme/action@$(x)", "acme/action@v1\nx: y", "-x/y@z"])
