@@ -15,12 +15,12 @@ from typing import Any
 
 from pys_multi.errors import DefinitionError
 from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Table
-from pys_multi_providers.aws import cron
 from pys_multi_providers.aws.names import logical
 from pys_multi_providers.aws.routes import clashes, routes_of, shared_paths
 from pys_multi_providers.aws.secrets import granted, source
 from pys_multi_providers.aws.settings import AwsSettings
 from pys_multi_providers.aws.view import names_of, options_of, settings_of, variables_of
+from pys_multi_tools.daylight import skipped as skipped_run
 from pys_multi_tools.deployment import Deployment, Problem
 
 _MAX_ENVIRONMENT = 4096
@@ -141,7 +141,7 @@ def _function(function: Function, http: str) -> Iterator[Problem]:
 
 def _schedule(schedule: Schedule) -> Iterator[Problem]:
     try:
-        skipped = cron.skipped(schedule.expression, schedule.timezone, datetime.now(UTC))
+        skipped = skipped_run(schedule.expression, schedule.timezone, datetime.now(UTC))
     except DefinitionError as error:
         yield _error(schedule.id, str(error), "correct the schedule")
         return

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from math import gcd
 
 from pys_multi.schedules import Cron, Every, parse
@@ -86,30 +85,3 @@ def _field(values: tuple[int, ...] | list[int], low: int, high: int) -> str:
         else:
             runs.append([value])
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
-
-
-def skipped(expression: str, timezone: str, now: datetime) -> datetime | None:
-    """The first time in the next two years that AWS skips because clocks jump over it, or None.
-
-    It comes as the instant at which a neutral schedule runs instead. Raises DefinitionError for an unknown zone.
-    """
-    schedule = parse(expression, timezone)
-    if not isinstance(schedule, Cron) or timezone == "UTC" or len(schedule.hours) == 24:
-        return None
-    zone = schedule.zone()
-    end = now + timedelta(days=731)
-    before = now
-    while before < end:
-        after = before + timedelta(days=1)
-        jump = (after.astimezone(zone).utcoffset() or timedelta()) - (
-            before.astimezone(zone).utcoffset() or timedelta()
-        )
-        if jump > timedelta():
-            tick = schedule.next_after(before)
-            while tick <= after:
-                wall = tick.astimezone(zone)
-                if wall.minute not in schedule.minutes or wall.hour not in schedule.hours:
-                    return tick.astimezone(UTC)
-                tick = schedule.next_after(tick)
-        before = after
-    return None
