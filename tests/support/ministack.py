@@ -59,8 +59,14 @@ class MiniStack:
             "MINISTACK_REGION": REGION,
         }
         self._log = (folder / "ministack.log").open("wb")
+        server = Path(__file__).with_name("ministack_server.py")
         self._process = subprocess.Popen(
-            [str(executable())], env=environment, stdout=self._log, stderr=subprocess.STDOUT, cwd=folder
+            # Not with the folder of the server in its path: there is a module of MiniStack's name.
+            [str(executable().with_name("python")), "-P", str(server)],
+            env=environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
         )
         deadline = time.monotonic() + _START
         while True:

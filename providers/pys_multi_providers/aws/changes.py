@@ -116,6 +116,8 @@ def _of(entry: Json, old: Json, new: Json) -> Change:
         kept = _holds_data(old)
         reason = "no longer defined" + ("; what it holds is kept, outside of the service" if kept else "")
         return _change("delete", id, old, reason=reason, data=kept)
+    if action == "SyncWithActual":  # it is already what it is to become
+        return _change("unchanged", id, new, reason="")
     replacement = entry.get("Replacement", "False")
     properties = tuple(_properties(details, old, new))
     names = ", ".join(dict.fromkeys(name for name, _, _ in properties))

@@ -12,7 +12,7 @@ from pys_multi_tools.deployment import Deployment, Finding
 from pys_multi_tools.errors import ProviderError
 
 #: The first one that knows everything that is called here.
-_OLDEST = (1, 35)
+_OLDEST = (1, 42)
 
 
 def findings(deployment: Deployment | None) -> Iterator[Finding]:

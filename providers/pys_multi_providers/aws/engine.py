@@ -3,7 +3,7 @@
 plan      template against the stack: equal, or a change set for review that is deleted again
 deploy    look        is everything live already? then nothing at all is changed
           upload      bundles by their hash into the bucket of bundles
-          stack       a change set for what differs but the code; secrets get their values
+          stack       a change set for what differs but the code, also by hand; secrets get their values
           code        new code to the functions, side by side; published, proven, and only then called
           settle      the stack learns which builds and versions are live, so that nothing drifts
           verify      every alias answers with the build that was deployed
@@ -22,7 +22,7 @@ from pys_multi_providers.aws import changes, secret_values
 from pys_multi_providers.aws.artefacts import KEPT, Artefacts, Build, Release, build_of
 from pys_multi_providers.aws.client import AwsError, Cloud, each
 from pys_multi_providers.aws.leftovers import Data, identifier, named
-from pys_multi_providers.aws.names import ALIAS, artefact_bucket
+from pys_multi_providers.aws.names import ALIAS, artefact_bucket, logical
 from pys_multi_providers.aws.rollout import LATEST, Functions, Live
 from pys_multi_providers.aws.stack import MAX_INLINE, Stack, State, Template
 from pys_multi_providers.aws.view import build_parameter, names_of, settings_of, stack_tags, version_parameter
@@ -171,14 +171,12 @@ class Engine:
             self._prove(functions, builds)
             versions = {name: found.version for name, found in live.items() if found is not None}
             return self._finished(state, text, builds, versions)
-        if fits:
-            self._refuse_holes(live)
         self.artefacts.ensure()
         upload()
-        if state is None or not fits:
+        if state is None or not fits or not all(found is not None and found.is_whole for found in live.values()):
             self._refuse_foreign(state, live)
             state = self._adopt(state, text)
-            state = self._change_stack(state, text, builds, accepted)
+            state = self._change_stack(state, text, builds, accepted, live)
         for name in secret_values.put(self.cloud, secrets):
             self._say("secrets", name)
         bucket = self.artefacts.bucket
@@ -205,16 +203,6 @@ class Engine:
             for name, found in live.items()
         )
 
-    def _refuse_holes(self, live: Mapping[str, Live | None]) -> None:
-        """CloudFormation does not make again what it has made once, so it is told before anything is tried."""
-        gone = [self.names.function(name) for name, found in live.items() if found is None]
-        if gone:
-            raise DeployError(
-                f"{', '.join(gone)}, or its alias, is gone, and its stack does not know: somebody deleted it by hand",
-                where=f"stack {self.names.stack}",
-                hint="pys-multi destroy, which keeps queues, tables and buckets, and deploy again takes them up",
-            )
-
     def _refuse_foreign(self, state: State | None, live: Mapping[str, Live | None]) -> None:
         """Functions that are there without a stack are somebody else's: CloudFormation would only say so at the end."""
         taken = [self.names.function(name) for name, found in live.items() if found is not None]
@@ -231,22 +219,24 @@ class Engine:
         text: str,
         builds: Mapping[str, Build],
         accepted: set[tuple[str, str, str]] | None,
+        live: Mapping[str, Live | None],
     ) -> State:
-        versions = {
-            name: state.parameters[version_parameter(name)]
-            for name in builds
-            if state is not None and version_parameter(name) in state.parameters
-        }
         before = json.loads(self.stack.template()) if state else {"Resources": {}}
+        by_hand = self._by_hand(before, live)
+        if by_hand:
+            self._say("recover", f"{', '.join(by_hand)} changed or deleted by hand: setting that right")
+        # What is called stays so until the new version is proven; what is gone has no version any more.
+        versions = {name: found.version if found is not None else LATEST for name, found in live.items()}
         parameters = self._parameters(text, state, builds, versions)
-        change_set = self.stack.propose(self._template(text), parameters, state=state)
+        change_set = self.stack.propose(self._template(text), parameters, state=state, revert=bool(by_hand))
         if change_set is None:
             current = self.stack.read()
             if current is None:
                 raise DeployError("the stack is gone", where=f"stack {self.names.stack}", hint="deploy again")
             return current
         found = changes.changed(change_set.changes, before, json.loads(text))
-        wanted = [change for change in found if change.data] if accepted is None else list(found)
+        # What setting right replaces no plan could show.
+        wanted = [change for change in found if change.data] if accepted is None or by_hand else list(found)
         surprises = changes.losses(wanted) - (accepted or set())
         if surprises:
             self.stack.discard(change_set.id)
@@ -258,6 +248,15 @@ class Engine:
         count = sum(change.action != "unchanged" for change in found)
         self._say("stack", f"{count} of {len(found)} resources change")
         return self.stack.execute(change_set)
+
+    def _by_hand(self, before: Json, live: Mapping[str, Live | None]) -> list[str]:
+        """Functions that are not as their stack made them. before: its template, or one without resources."""
+        made = {name: before["Resources"].get(logical(name, "function")) for name in live}
+        return [
+            self.names.function(name)
+            for name, found in live.items()
+            if made[name] is not None and (found is None or not found.is_whole or not found.follows(made[name]))
+        ]
 
     def _adopt(self, state: State | None, text: str) -> State | None:
         """Takes what holds data and is there already into the stack: from before a destroy, or from when it was

@@ -41,6 +41,8 @@ _SNAPSHOT = (
     "LoggingConfig",
     "TracingConfig",
 )
+#: Settings that GetFunctionConfiguration says as the template does.
+_PLAIN = ("Runtime", "Handler", "Timeout", "MemorySize", "EphemeralStorage", "Architectures")
 #: Begins the description of every version, which the build id follows.
 _BUILD = "build "
 #: Seconds that an update of a function, and the first start of a new one, are waited for.
@@ -68,6 +70,23 @@ class Live:
     def is_current(self) -> bool:
         """Whether what is served is what $LATEST is."""
         return all(self.latest.get(key) == self.served.get(key) for key in _SNAPSHOT)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nobody changed $LATEST since the version that is served, if one is."""
+        return self.version == LATEST or self.is_current
+
+    def follows(self, resource: Json) -> bool:
+        """Whether $LATEST has the settings of a function in a template, as far as those are plain values."""
+        properties = resource["Properties"]
+        plain = {name: properties.get(name) for name in _PLAIN}
+        variables = properties["Environment"]["Variables"]
+        found = (self.latest.get("Environment") or {}).get("Variables") or {}
+        return (
+            {name: self.latest.get(name) for name in _PLAIN} == plain
+            and found.keys() == variables.keys()
+            and all(found[name] == value for name, value in variables.items() if isinstance(value, str))
+        )
 
     def serves(self, build: Build) -> bool:
         """Whether it serves that build alone, with the configuration that the template gave it."""

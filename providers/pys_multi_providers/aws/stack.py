@@ -232,16 +232,20 @@ class Stack:
         *,
         state: State | None,
         adopt: Sequence[Json] = (),
+        revert: bool = False,
     ) -> ChangeSet | None:
         """A change set, ready to be executed; None where nothing would change.
 
         template: None is the one that the stack has. adopt: resources that are there already, which the change set
-        takes into the stack and does nothing else ("ResourcesToImport"). Its name comes from its content, so that a
+        takes into the stack and does nothing else ("ResourcesToImport"). revert: whether it also sets right what was
+        changed or deleted by hand ("Using drift-aware change sets"). Its name comes from its content, so that a
         run that was killed and the next one make the same change set.
         """
         tags = [{"Key": key, "Value": value} for key, value in sorted(self.tags.items())]
         given = [{"ParameterKey": name, "ParameterValue": value} for name, value in sorted(parameters.items())]
-        name = PREFIX + digest(template.text if template else "", repr(given), repr(tags), repr(adopt))
+        name = PREFIX + digest(
+            template.text if template else "", repr(given), repr(tags), repr(adopt), "revert" * revert
+        )
         source: Json = template.arguments if template else {"UsePreviousTemplate": True}
         arguments: Json = {
             "StackName": self.name,
@@ -252,6 +256,7 @@ class Stack:
             **source,
             # An import may not touch tags.
             **({"ResourcesToImport": list(adopt)} if adopt else {"Tags": tags}),
+            **({"DeploymentMode": "REVERT_DRIFT"} if revert else {}),
         }
         for attempt in (1, 2):
             try:

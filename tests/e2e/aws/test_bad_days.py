@@ -222,13 +222,22 @@ def test_a_canary_that_is_interrupted_goes_back(standing: AwsStage, cloud: MiniS
 # ---- what was done by hand
 
 
-def test_what_was_changed_by_hand_is_drift(standing: AwsStage, cloud: MiniStack) -> None:
+def test_what_was_changed_by_hand_is_drift_and_set_right(standing: AwsStage, cloud: MiniStack) -> None:
     functions, name = cloud.client("lambda"), f"{standing.service}_test_api"
-    functions.update_function_configuration(FunctionName=name, Timeout=7)
-    [change] = [change for change in standing.plan(refresh=True) if change.kind == "function"]
-    assert change.reason == "changed by hand"
-    assert [name for name, _, _ in change.properties] == ["Timeout"]
-    functions.update_function_configuration(FunctionName=name, Timeout=10)
+    builds = standing.deploy().build_ids
+    for timeout, and_more in ((7, False), (8, True)):
+        functions.update_function_configuration(FunctionName=name, Timeout=timeout)
+        [change] = [change for change in standing.plan(refresh=True) if change.reason == "changed by hand"]
+        assert (change.kind, [name for name, _, _ in change.properties]) == ("function", ["Timeout"])
+        if and_more:
+            standing.settings = "[tool.pys-multi.aws]\nlog_retention_days = 7\n"
+            standing.write(uuid.uuid4().hex)
+        outputs = standing.deploy()
+        assert and_more == (outputs.build_ids != builds)
+        for qualifier in ("$LATEST", "live"):
+            assert functions.get_function_configuration(FunctionName=name, Qualifier=qualifier)["Timeout"] == 10
+    assert served(cloud, standing.service) == outputs.build_ids
+    assert standing.plan(refresh=True) == ()
 
 
 def test_an_alias_that_was_moved_by_hand_is_set_right(standing: AwsStage, cloud: MiniStack) -> None:
@@ -249,13 +258,13 @@ def test_a_stack_that_was_deleted_by_hand_is_made_again(standing: AwsStage, clou
     assert served(cloud, standing.service) == outputs.build_ids
 
 
-def test_a_function_that_was_deleted_by_hand_is_told(standing: AwsStage, cloud: MiniStack) -> None:
+def test_a_function_that_was_deleted_by_hand_is_made_again(standing: AwsStage, cloud: MiniStack) -> None:
     name = f"{standing.service}_test_api"
+    before = standing.deploy()
     cloud.client("lambda").delete_function(FunctionName=name)
     assert standing.status().state == "degraded"
-    with pytest.raises(DeployError, match=f"{name}, or its alias, is gone") as caught:
-        standing.deploy()
-    assert "destroy" in caught.value.hint
-    standing.destroy(delete_data=False)
     outputs = standing.deploy()
+    assert outputs.build_ids == before.build_ids
+    assert f"{name} changed or deleted by hand" in standing.told()
     assert served(cloud, standing.service) == outputs.build_ids
+    assert standing.plan(refresh=True) == ()

@@ -113,3 +113,10 @@ def test_drift_says_what_is_there_and_what_was_deployed() -> None:
     gone, modified = drifted(entries, _template(Stock=TABLE, Role=ROLE))
     assert (gone.action, gone.reason) == ("create", "deleted by hand")
     assert modified.properties == (("BillingMode", "PROVISIONED", "PAY_PER_REQUEST"),)
+
+
+def test_what_is_there_already_as_it_is_to_become_is_unchanged() -> None:
+    """Change sets that set right what was done by hand name it ("Using drift-aware change sets")."""
+    entry = _entry("Role", "AWS::IAM::Role", "SyncWithActual", "False", _detail("Policies"))
+    [change] = changed((entry,), _template(Role=ROLE), _template(Role=ROLE))
+    assert change.action == "unchanged"
