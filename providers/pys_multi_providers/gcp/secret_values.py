@@ -1,0 +1,69 @@
+"""The values of secrets that deploy itself keeps in Secret Manager: read here, and nowhere shown."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping
+
+from pys_multi_providers.gcp.client import Cloud, each
+from pys_multi_providers.gcp.document import Document
+from pys_multi_providers.gcp.errors import GcpError
+from pys_multi_providers.gcp.kinds import SECRETS
+from pys_multi_tools.deployment import Deployment
+from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.secret_values import value_of
+
+_VERSIONS = f"{SECRETS}.versions"
+
+
+def values(
+    deployment: Deployment, document: Document, *, strict: bool = True, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Full name of the secret in Secret Manager → value, of those that the document makes. Raises ProviderError for one
+    whose reference leads nowhere, or leaves it out where that is not ``strict``."""
+    references, root = deployment.project.settings.secrets, deployment.project.root
+    found = {}
+    for entry in document.entries:
+        if entry.kind != SECRETS:
+            continue
+        name = entry.id.partition(":")[2]
+        try:
+            found[entry.name] = value_of(name, references.get(name, ""), root, environment)
+        except ProviderError:
+            if strict:
+                raise
+    return found
+
+
+def differing(cloud: Cloud, wanted: Mapping[str, str]) -> list[str]:
+    """The names of those that are not what they must be."""
+
+    def differs(name: str) -> bool:
+        try:
+            found = cloud.call(_VERSIONS, "access", name=f"{name}/versions/latest")
+        except GcpError as error:
+            # Not there, without a version, or with one that was disabled or destroyed.
+            if error.is_gone or error.code == "FAILED_PRECONDITION":
+                return True
+            raise
+        return base64.b64decode(found["payload"]["data"]) != wanted[name].encode()
+
+    names = list(wanted)
+    return [name for name, is_other in zip(names, each(differs, names), strict=True) if is_other]
+
+
+def put(cloud: Cloud, wanted: Mapping[str, str]) -> Iterator[str]:
+    """Adds a version to those that differ, and says which; none is added twice."""
+    for name in differing(cloud, wanted):
+        body = {"payload": {"data": base64.b64encode(wanted[name].encode()).decode()}}
+        while True:
+            try:
+                cloud.call(SECRETS, "addVersion", parent=name, body=body)
+                break
+            except GcpError as error:
+                if not error.maybe:
+                    raise
+                if not differing(cloud, {name: wanted[name]}):
+                    break  # it was added, and the answer to it was lost
+        yield name
