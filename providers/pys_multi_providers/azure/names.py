@@ -47,8 +47,8 @@ class Names:
 
     @property
     def namespace(self) -> str:
-        """The Service Bus namespace (50)."""
-        return self._ending(50)
+        """The Service Bus namespace (50, no two hyphens in a row)."""
+        return re.sub("-+", "-", self._ending(50))
 
     @property
     def vault(self) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -27,10 +26,15 @@ Address = Annotated[str, Pattern(r"https?://[^\s/?#@]+", 'an address such as "ht
 SubnetId = Annotated[
     str,
     Pattern(
-        r"(?i)/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
+        r"/subscriptions/[^/]+/resource[Gg]roups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
         "the resource id of a subnet, /subscriptions/…/subnets/…",
     ),
 ]
+
+
+def _from_environment(variable: str) -> Any:
+    """A setting whose default is what a variable of Azure's own tools says."""
+    return Field(default_factory=lambda: os.environ.get(variable) or None, validate_default=True)
 
 
 class EndpointSettings(SettingsTable):
@@ -59,11 +63,11 @@ class EndpointSettings(SettingsTable):
 class AzureSettings(SettingsTable):
     """Where and how the service runs on Azure."""
 
-    subscription: Uuid | None = None
+    subscription: Uuid | None = _from_environment("AZURE_SUBSCRIPTION_ID")
     """Id of the subscription. Default: AZURE_SUBSCRIPTION_ID."""
-    resource_group: GroupName | None = None
+    resource_group: GroupName | None = _from_environment("AZURE_DEFAULTS_GROUP")
     """Resource group; deploy makes it where it is missing. Default: AZURE_DEFAULTS_GROUP."""
-    location: LocationName | None = None
+    location: LocationName | None = _from_environment("AZURE_DEFAULTS_LOCATION")
     """Location. Default: AZURE_DEFAULTS_LOCATION, else the resource group's."""
     cloud: Literal["public", "china", "usgov"] = "public"
     """Which Azure: the global one, the one of 21Vianet, or the one of the US government."""
@@ -92,18 +96,3 @@ class AzureOptions(SettingsTable):
     """The subnet it is connected to. Default: none of yours."""
     tags: dict[str, str] = Field(default={})
     """Tags of this function alone."""
-
-
-def subscription(settings: AzureSettings, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The subscription that is named, in the settings or where Azure's own tools look."""
-    return settings.subscription or environ.get("AZURE_SUBSCRIPTION_ID") or None
-
-
-def resource_group(settings: AzureSettings, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The resource group that is named."""
-    return settings.resource_group or environ.get("AZURE_DEFAULTS_GROUP") or None
-
-
-def location(settings: AzureSettings, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The location that is named."""
-    return settings.location or environ.get("AZURE_DEFAULTS_LOCATION") or None

@@ -15,7 +15,7 @@ from typing import Any
 from pys_multi.model import Bucket, Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Service, Subscribe
 from pys_multi.model import Table as TableResource
 from pys_multi.model import Topic as TopicResource
-from pys_multi_providers.azure import cron, entry, grants, settings
+from pys_multi_providers.azure import cron, entry, grants
 from pys_multi_providers.azure.access import Access
 from pys_multi_providers.azure.clouds import CLOUDS, Suffixes
 from pys_multi_providers.azure.expressions import expression, resource_id, sub, text
@@ -108,11 +108,10 @@ class View:
         functions = [self.function(function) for function in self.service.functions]
         if self.events:
             self.pass_events_on()
-        location = settings.location(self.settings)
         return {
             "versions": VERSIONS,
             "kinds": KINDS,
-            "location": location or expression("resourceGroup().location"),
+            "location": self.settings.location or expression("resourceGroup().location"),
             "tags": _texts(tags_of(self.deployment)),
             "functions": functions,
             "accounts": [
@@ -247,21 +246,17 @@ class View:
         """What the runtime must know of a trigger: where its messages come from, or when its timer is due."""
         match trigger:
             case Schedule():
-                timer = cron.translate(trigger.expression, trigger.timezone)
-                due = {"expression": trigger.expression, "timezone": trigger.timezone}
-                return {"schedule": timer.schedule, **({"only": due} if timer.only else {})}
+                return {"schedule": cron.translate(trigger.expression, trigger.timezone).schedule}
             case Consume():
                 queue = self.resources[trigger.queue]
                 retries = queue.retries if isinstance(queue, Queue) else 0
-                waits = {"batch": trigger.batch, "window": trigger.window} if trigger.batch > 1 else {}
-                return {"queue": self.names.queue(trigger.queue), "attempts": 1 + retries, **waits}
+                return {"queue": self.names.queue(trigger.queue), "attempts": 1 + retries}
             case Subscribe():
                 subscription = self.names.subscription(trigger.id)
                 place = {"topic": self.names.topic(trigger.topic), "subscription": subscription}
                 return {**place, "attempts": 1 + trigger.retries}
             case ObjectEvent():
-                place = {"queue": self.names.inbox(trigger.id), "bucket": trigger.bucket}
-                return {**place, "attempts": 1 + trigger.retries}
+                return {"queue": self.names.inbox(trigger.id), "attempts": 1 + trigger.retries}
         return None
 
     def grant(self, function: Function) -> None:
