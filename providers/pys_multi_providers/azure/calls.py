@@ -19,6 +19,7 @@ from pys_multi.messages import current_context
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ssl import SSLContext
 
 #: Tries of a call, and seconds before the second one; the pauses double, up to the last, and vary by half.
 _TRIES, _FIRST, _LAST = 4, 0.2, 5.0
@@ -65,6 +66,8 @@ class Connections:
     def __init__(self) -> None:
         self._lock = Lock()
         self._idle: dict[tuple[str, str], list[tuple[HTTPConnection, float]]] = {}
+        #: Made once: it reads the certificates of all authorities.
+        self._tls: SSLContext | None = None
 
     def exchange(
         self, method: str, url: str, fields: Mapping[str, str], body: bytes, timeout: float
@@ -82,8 +85,16 @@ class Connections:
                 # calls knows whether it may happen again.
                 if method not in ("GET", "HEAD"):
                     raise
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        return self._ask(key, kind(parts.netloc, timeout=timeout), method, target, fields, body, timeout)
+        return self._ask(key, self._new(*key, timeout), method, target, fields, body, timeout)
+
+    def _new(self, scheme: str, address: str, timeout: float) -> HTTPConnection:
+        if scheme != "https":
+            return HTTPConnection(address, timeout=timeout)
+        if self._tls is None:
+            from ssl import create_default_context
+
+            self._tls = create_default_context()
+        return HTTPSConnection(address, timeout=timeout, context=self._tls)
 
     def _waiting(self, key: tuple[str, str]) -> HTTPConnection | None:
         with self._lock:
