@@ -75,7 +75,7 @@ class GcpSettings(SettingsTable):
     """Region. Default: GOOGLE_CLOUD_REGION, CLOUDSDK_FUNCTIONS_REGION, or CLOUDSDK_RUN_REGION."""
     impersonate: Account | None = _from_environment("CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT")
     """Service account to act as. Default: CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT, else whoever you are."""
-    endpoints: dict[Api, Address] = {}
+    endpoints: dict[Api, Address] = Field(default={})
     """Addresses in place of Google's own, by API, such as { pubsub = "https://pubsub.example" }."""
     invokers: tuple[Invoker, ...] = ()
     """Who may call private routes, beside whoever may invoke every function of the project."""
@@ -85,7 +85,7 @@ class GcpSettings(SettingsTable):
     """Service account that Cloud Build builds with. Default: Google's choice for the project."""
     database_location: str | None = Field(default=None, pattern=r"^[a-z]+[0-9]?(-[a-z]+[0-9]+)?$")
     """Location of the Firestore database, such as "eur3". Default: the region."""
-    labels: dict[LabelKey, LabelValue] = {}
+    labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of everything that can have some."""
 
 
@@ -104,5 +104,5 @@ class GcpOptions(SettingsTable):
     """The network it is connected to. Default: none of yours."""
     vpc_egress: Literal["private-ranges-only", "all-traffic"] = "private-ranges-only"
     """Which of its calls go through the connector."""
-    labels: dict[LabelKey, LabelValue] = {}
+    labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of this function alone."""
