@@ -40,13 +40,14 @@ class Capabilities:
 
     triggers and resources: kinds of the model (`http`, `mount`, `schedule`, `consume`, `subscribe`, `object`;
     `queue`, `topic`, `bucket`, `table`, `secret`). features: `ordered-queue`, `private-route`, `streaming`,
-    `rollback`, `canary`, `topic-and-queue`, …
+    `rollback`, `canary`, `topic-and-queue`, … instead: feature that there is not → what to do in its place.
     """
 
     triggers: frozenset[str]
     resources: frozenset[str]
     features: frozenset[str] = frozenset()
     limits: Limits = Limits()
+    instead: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

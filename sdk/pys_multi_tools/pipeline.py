@@ -309,8 +309,10 @@ def deploy(
 
 def require_canary(placement: Placement) -> None:
     """Raises ProviderError where the provider cannot give a part of the calls to a new build."""
-    if "canary" not in placement.provider.capabilities.features:
-        raise ProviderError("knows no canary", where=f"provider {placement.name}", hint="deploy without --canary")
+    can = placement.provider.capabilities
+    if "canary" not in can.features:
+        hint = can.instead.get("canary", "deploy without --canary")
+        raise ProviderError("knows no canary", where=f"provider {placement.name}", hint=hint)
 
 
 # deploy's own parameters bear the names of these two steps.
