@@ -10,8 +10,8 @@ as one call of each of eleven services does not need eleven libraries.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import random
 import threading
 import time
@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
 from pys_multi_tools.errors import ProviderError
 
@@ -40,59 +41,36 @@ RESOURCES = "2025-04-01"
 _TIMEOUT = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Azure:
-    """One of the clouds. The scopes are for what a token is asked; logs: host of Azure Monitor Logs."""
-
-    manager: str
-    authority: str
-    scopes: Mapping[str, str]
-    logs: str
-
-
+#: For what a token is asked, by kind of service and cloud ("Compare Azure Government and global Azure", "Azure in China
+#: developer guide", the scopes of Azure's own libraries; 2026-11). A package is taken with a token for the older name
+#: of Resource Manager, as az has it.
 _SHARED = {
     "blob": "https://storage.azure.com/.default",
     "table": "https://storage.azure.com/.default",
     "service_bus": "https://servicebus.azure.net/.default",
 }
-#: "Compare Azure Government and global Azure", "Azure in China developer guide", azure.identity.AzureAuthorityHosts.
-_CLOUDS = {
-    "public": _Azure(
-        "https://management.azure.com",
-        "login.microsoftonline.com",
-        {
-            **_SHARED,
-            "resource_manager": "https://management.azure.com/.default",
-            "scm": "https://management.core.windows.net//.default",
-            "key_vault": "https://vault.azure.net/.default",
-            "logs": "https://api.loganalytics.io/.default",
-        },
-        "api.loganalytics.io",
-    ),
-    "china": _Azure(
-        "https://management.chinacloudapi.cn",
-        "login.chinacloudapi.cn",
-        {
-            **_SHARED,
-            "resource_manager": "https://management.chinacloudapi.cn/.default",
-            "scm": "https://management.core.chinacloudapi.cn//.default",
-            "key_vault": "https://vault.azure.cn/.default",
-            "logs": "https://api.loganalytics.azure.cn/.default",
-        },
-        "api.loganalytics.azure.cn",
-    ),
-    "usgov": _Azure(
-        "https://management.usgovcloudapi.net",
-        "login.microsoftonline.us",
-        {
-            **_SHARED,
-            "resource_manager": "https://management.core.usgovcloudapi.net/.default",
-            "scm": "https://management.core.usgovcloudapi.net//.default",
-            "key_vault": "https://vault.usgovcloudapi.net/.default",
-            "logs": "https://api.loganalytics.us/.default",
-        },
-        "api.loganalytics.us",
-    ),
+_SCOPES: Mapping[str, Mapping[str, str]] = {
+    "public": {
+        **_SHARED,
+        "resource_manager": "https://management.azure.com/.default",
+        "scm": "https://management.core.windows.net//.default",
+        "key_vault": "https://vault.azure.net/.default",
+        "logs": "https://api.loganalytics.io/.default",
+    },
+    "china": {
+        **_SHARED,
+        "resource_manager": "https://management.chinacloudapi.cn/.default",
+        "scm": "https://management.core.chinacloudapi.cn//.default",
+        "key_vault": "https://vault.azure.cn/.default",
+        "logs": "https://api.loganalytics.azure.cn/.default",
+    },
+    "usgov": {
+        **_SHARED,
+        "resource_manager": "https://management.core.usgovcloudapi.net/.default",
+        "scm": "https://management.core.usgovcloudapi.net//.default",
+        "key_vault": "https://vault.usgovcloudapi.net/.default",
+        "logs": "https://api.loganalytics.us/.default",
+    },
 }
 
 
@@ -114,7 +92,7 @@ class Cloud:
 
     def __init__(self, settings: AzureSettings) -> None:
         self._settings = settings
-        self._azure = _CLOUDS[settings.cloud]
+        self._azure, self._scopes = CLOUDS[settings.cloud], _SCOPES[settings.cloud]
         self._pipelines: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -133,10 +111,10 @@ class Cloud:
     @property
     def location(self) -> str:
         """Its name; empty where none is named."""
-        return self._settings.location or os.environ.get("AZURE_DEFAULTS_LOCATION") or ""
+        return self._settings.location or ""
 
     def _named(self, setting: str, variable: str, flag: str) -> str:
-        found = getattr(self._settings, setting) or os.environ.get(variable)
+        found = getattr(self._settings, setting)
         if not found:
             what = f"no {setting.replace('_', ' ')} is named"
             raise AzureError("NotNamed", what, where=f"azure.{setting}", hint=f"give {flag}, or set {variable}")
@@ -150,12 +128,12 @@ class Cloud:
     @property
     def manager(self) -> str:
         """The address of Azure Resource Manager."""
-        return self._settings.endpoints.resource_manager or self._azure.manager
+        return self._settings.endpoints.resource_manager or self._azure.resource_manager
 
     @property
     def logs_host(self) -> str:
         """Where Azure Monitor Logs is asked."""
-        return self._azure.logs
+        return urlsplit(self._azure.logs).netloc
 
     def address(self, kind: str, host: str) -> str:
         """Where a host is reached: its own name, unless the settings say another for its kind."""
@@ -177,7 +155,7 @@ class Cloud:
     def token(self, kind: str) -> AccessToken:
         """A token for a kind of service. Raises AzureError where the chain has none."""
         with _translated("the credentials"):
-            return self._credential.get_token(self._azure.scopes[kind])
+            return self._credential.get_token(self._scopes[kind])
 
     @cached_property
     def _transport(self) -> HttpTransport[Any, Any]:
@@ -203,8 +181,8 @@ class Cloud:
             policies.ProxyPolicy(),
             policies.RetryPolicy(**_retries()),
         ]
-        if kind in self._azure.scopes:
-            made.append(self._authentication(kind, self._azure.scopes[kind]))
+        if kind in self._scopes:
+            made.append(self._authentication(kind, self._scopes[kind]))
         return PipelineClient(base_url="", policies=made, transport=self._transport)
 
     def _authentication(self, kind: str, scope: str) -> Any:
@@ -321,7 +299,7 @@ class Cloud:
         except ImportError as error:
             hint = "pip install 'pys-multi[azure]'"
             raise ProviderError("azure-mgmt-resource-deployments is not installed", where="azure", hint=hint) from error
-        scope = self._azure.scopes["resource_manager"]
+        scope = self._scopes["resource_manager"]
         return DeploymentsMgmtClient(
             self._credential,
             self.subscription,
@@ -457,6 +435,11 @@ class Pause:
         # Many deploys that began together must not ask together for ever.
         time.sleep(self._next * random.uniform(0.8, 1.2))  # noqa: S311  (no secret hangs on it)
         self._next = min(self._next * 1.6, self._most)
+
+
+def digest(*texts: str) -> str:
+    """Sixteen hexadecimal digits that stand for texts."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 class _translated:
