@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pys_multi_providers.azure.names import UNIQUE
 
+#: Characters of one expression.
+MAX_EXPRESSION = 24_576
 #: The parameter that holds the end of names.
 _PARAMETER = f"parameters('{UNIQUE.strip('${}')}')"
 

@@ -168,11 +168,6 @@ def fit(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 9].rstrip('-.')}-{_hash(text)}"
 
 
-def words(trigger: str) -> str:
-    """A trigger's id in letters, digits and hyphens; a handler's name may have others in it."""
-    return _words(trigger)
-
-
 def _container(name: str, *, may_be_own: bool = True) -> str:
     plain = re.sub("-+", "-", re.sub("[^a-z0-9]", "-", name.lower())).strip("-")
     is_free = may_be_own or not plain.startswith(_OWN)
@@ -180,8 +175,12 @@ def _container(name: str, *, may_be_own: bool = True) -> str:
 
 
 def _words(trigger: str) -> str:
+    """A trigger's id in letters, digits and hyphens; a handler's name may have others in it."""
+    function, _, handler = trigger.partition(":")
     plain = re.sub("[^A-Za-z0-9-]", "-", trigger).strip("-")
-    return plain if plain == trigger.replace(":", "-") else f"{plain}-{_hash(trigger)}"
+    # Azure does not tell names apart by case, and a hyphen in the handler could be the one that ends the function.
+    is_plain = plain == f"{function}-{handler}" and plain == plain.lower() and "-" not in handler
+    return plain if is_plain else f"{plain}-{_hash(trigger)}"
 
 
 def _hash(text: str) -> str:

@@ -50,6 +50,11 @@ _LIMITS = Limits(
     batch_window=300,
     python=("3.11", "3.12", "3.13", "3.14"),
 )
+#: "Flex Consumption plan", considerations: it has no deployment slots.
+_NO_CANARY = (
+    "Flex Consumption has no slots: deploy the new build to a stage of its own (--stage) and let Front Door share the "
+    "calls, or deploy without --canary and go back with `pys-multi rollback`"
+)
 
 
 class AzureProvider:
@@ -59,8 +64,9 @@ class AzureProvider:
     capabilities: ClassVar[Capabilities] = Capabilities(
         triggers=frozenset({"http", "mount", "schedule", "consume", "subscribe", "object"}),
         resources=frozenset({"queue", "topic", "bucket", "table", "secret"}),
-        features=frozenset({"ordered-queue", "private-route", "rollback", "topic-and-queue"}),
+        features=frozenset({"ordered-queue", "private-route", "rollback", "streaming", "topic-and-queue"}),
         limits=_LIMITS,
+        instead={"canary": _NO_CANARY},
     )
     settings_model: ClassVar[type[BaseModel]] = AzureSettings
     options_model: ClassVar[type[BaseModel]] = AzureOptions
