@@ -59,7 +59,7 @@ def test_a_bad_token_is_401(driver: Driver, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "token",
-    ["", "a.b.c", "a" * 10_000, tokens.unsigned_token(), tokens.confused_token()],
+    ["", "a.b.c", "a" * 8_000, tokens.unsigned_token(), tokens.confused_token()],
     ids=["empty", "garbage", "long", "alg-none", "alg-confused"],
 )
 def test_a_token_that_is_none_is_401(driver: Driver, token: str) -> None:

@@ -20,16 +20,17 @@ from pys_multi_providers.gcp.events import (
     messages_of,
     object_event_of_cloud_event,
     push_of_cloud_event,
-    seconds,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from pys_multi.cloudevents import CloudEvent
     from pys_multi.http import Request
-    from pys_multi.messages import Event
+    from pys_multi.messages import Event, Message
+    from pys_multi.reactions import Failure
     from pys_multi.runtime import Runtime
     from pys_multi_providers.gcp.batches import Gatherer
     from pys_multi_providers.gcp.calls import Google
@@ -47,10 +48,14 @@ class Deliveries:
 
     about: {"dead": {trigger: topic of its dead letters}, "attempts": {trigger: deliveries in all}, "batches":
     {trigger: [size, window in seconds]}, "topics": {trigger: topic that its queue is}}, from the environment.
+    slots: as many as handlers may run at once.
     """
 
-    def __init__(self, runtime: Runtime, about: Json, google: Google, timeout: float) -> None:
+    def __init__(
+        self, runtime: Runtime, about: Json, google: Google, timeout: float, slots: AbstractContextManager[object]
+    ) -> None:
         self._runtime = runtime
+        self._slots = slots
         self._google = google
         self._hold = min(_HOLD, timeout * _HOLD_SHARE)
         self._dead: dict[str, str] = about.get("dead", {})
@@ -110,8 +115,8 @@ class Deliveries:
             message = push.message()
             gatherer = self._gatherers.get(trigger)
             if gatherer is not None:
-                return gatherer.handle(message, lambda batch: self._runtime.messages(trigger, batch, request.context))
-            failures = self._runtime.messages(trigger, [message], request.context)
+                return gatherer.handle(message, lambda batch: self._messages(trigger, batch, request))
+            failures = self._messages(trigger, [message], request)
             return failures[0].error if failures else None
         if kind == "schedule":
             return self._event(event_of({"id": push.id}, push.published), trigger, request)
@@ -121,11 +126,16 @@ class Deliveries:
         bucket = self._runtime.settings_of(trigger)["bucket"]
         return self._event(event_of_notification(push.attributes, found, bucket, push.attempt), trigger, request)
 
+    def _messages(self, trigger: str, messages: list[Message], request: Request) -> list[Failure]:
+        with self._slots:
+            return self._runtime.messages(trigger, messages, request.context)
+
     def _event(self, event: Event | None, trigger: str, request: Request) -> str | None:
         if event is None or not self._is_for(event, trigger):
             return None
         try:
-            self._runtime.event(trigger, event, request.context)
+            with self._slots:
+                self._runtime.event(trigger, event, request.context)
         except Exception as error:  # it is in the log
             return f"{type(error).__name__}: {error}"
         return None
@@ -194,7 +204,7 @@ class Deliveries:
         if push is not None:
             return self._push(push, trigger, kind, request)
         if kind in ("consume", "subscribe"):
-            failures = self._runtime.messages(trigger, [message_of_cloud_event(event)], request.context)
+            failures = self._messages(trigger, [message_of_cloud_event(event)], request)
             return self._answer(failures[0].error if failures else None)
         if kind == "schedule":
             return self._answer(self._event(event_of({"id": event.id}, event.time), trigger, request))
@@ -212,7 +222,7 @@ class Deliveries:
 
         if kind in ("consume", "subscribe"):
             messages = messages_of(found["messages"], request.request_id)
-            failed = self._runtime.messages(trigger, messages, request.context)
+            failed = self._messages(trigger, messages, request)
             failures = {failure.id: failure.error for failure in failed}
         else:
             event = event_of(found["event"], request.headers.get("x-cloudscheduler-scheduletime"))
@@ -230,5 +240,3 @@ class Deliveries:
 _DONE = Response(status=204)
 #: Not a failure of the handler, and still to be delivered again.
 _EARLY = Response(status=503)
-
-__all__ = ["Deliveries", "seconds"]

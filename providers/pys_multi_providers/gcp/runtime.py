@@ -22,6 +22,7 @@ from pys_multi_providers.gcp.deadlines import Deadlines, TimeIsUp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from pys_multi.app import App, Function
@@ -86,6 +87,7 @@ class Adapter:
         self._timeout = max(function.timeout for function in functions_of(runtime))
         self._deadlines = Deadlines()
         self._deliveries: Deliveries | None = None
+        self._slots = _slots(runtime, about)
         self._lock = allocate_lock()
         self._started = False
 
@@ -114,7 +116,8 @@ class Adapter:
     def _answer(self, request: Request) -> Response:
         if request.path.startswith(EVENT_PATH):
             return self._event(request)
-        return self._runtime.http(request)
+        with self._slots:
+            return self._runtime.http(request)
 
     def _event(self, request: Request) -> Response:
         from pys_multi.errors import HTTPError
@@ -126,7 +129,7 @@ class Adapter:
             if self._deliveries is None:
                 from pys_multi_providers.gcp.deliveries import Deliveries
 
-                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._timeout)
+                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._timeout, self._slots)
             return self._deliveries.handle(request, request.path[len(EVENT_PATH) :])
         except Exception as error:
             return self._runtime.refuse(request, error)
@@ -160,6 +163,25 @@ class Adapter:
         except BaseException as error:
             self._runtime.broke_off(request, error)
             raise
+
+
+class _NoLimit:
+    """As many handlers at once as the platform hands requests over."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _slots(runtime: Runtime, about: Json) -> AbstractContextManager[object]:
+    """What a handler holds while it runs. The messages of a batch come at once, also to a function that says that it
+    handles fewer requests at a time: there more of them wait here."""
+    concurrency = max(function.concurrency for function in functions_of(runtime))
+    if all(size <= concurrency for size, _ in about.get("batches", {}).values()):
+        return _NoLimit()
+    from threading import BoundedSemaphore
+
+    return BoundedSemaphore(concurrency)
 
 
 def request_of(environ: Environ, context: Context) -> Request:
