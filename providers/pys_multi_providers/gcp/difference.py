@@ -53,7 +53,7 @@ def same(wanted: Any, live: Any, name: str = "") -> bool:
     if live is None:
         return wanted in (None, "", 0, False) or wanted == {} or wanted == []
     if isinstance(wanted, Mapping):
-        if not isinstance(live, Mapping):
+        if not isinstance(live, Mapping) or (not wanted and live):
             return False
         if name in _WHOLE and set(wanted) != set(live):
             return False

@@ -17,7 +17,7 @@ destroy   everything of ours, rights in the project too; what holds data only wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -40,6 +40,7 @@ from pys_multi_providers.gcp.document import (
     resolved,
     with_build,
 )
+from pys_multi_providers.gcp.document import policies as policies_of
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import ACCOUNTS, DATABASES, KINDS, NOTIFICATIONS, SUBSCRIPTIONS, TOPICS
 from pys_multi_providers.gcp.lease import Lease
@@ -329,7 +330,7 @@ class Engine:
                 self._say("keep", f"{_word(step)} {short(step.entry.name)}, which is no longer defined")
         todo = [step for step in needed.deletions if not step.kept]
         # Rights of accounts that go are taken back first, where they stay behind otherwise.
-        known = {policy.id for policy in steps.policies_of(document)}
+        known = {policy.id for policy in policies_of(document)}
         for permission in needed.permissions.values():
             if permission.policy.id not in known and permission.surplus:
                 self._grant(document, found, permission.policy, set())
@@ -372,13 +373,14 @@ class Engine:
         """The addresses of the functions with routes."""
         things = {name: found.get(entry) or {} for name, entry in document.functions().items()}
         uris = {name: str(thing.get("serviceConfig", {}).get("uri", "")) for name, thing in things.items()}
-        return {name: uri.rstrip("/") for name, uri in uris.items() if uri and self._routes(name)}
+        return {name: uri.rstrip("/") for name, uri in uris.items() if uri and self.routes(name)}
 
     def main_url(self, urls: Mapping[str, str]) -> str:
         """The address of the function that has most routes."""
-        return urls[max(urls, key=self._routes)] if urls else ""
+        return urls[max(urls, key=self.routes)] if urls else ""
 
-    def _routes(self, name: str) -> int:
+    def routes(self, name: str) -> int:
+        """How many routes and mounted applications a function has."""
         function = next((f for f in self.deployment.service.functions if f.name == name), None)
         return sum(isinstance(t, Route | Mount) for t in function.triggers) if function is not None else 0
 
@@ -488,7 +490,7 @@ def _of_function(policy: Policy, going: set[tuple[str, str]]) -> bool:
     return (FUNCTIONS, policy.name.replace("/services/", "/functions/")) in going
 
 
-def _keys(changes: Iterable[Change]) -> Iterable[tuple[str, str]]:
+def _keys(changes: Iterable[Change]) -> Iterator[tuple[str, str]]:
     return ((change.kind, change.name) for change in changes)
 
 

@@ -76,8 +76,31 @@ def series(
     return numbers
 
 
+def newest(cloud: Cloud, metric: str, label: str, among: Iterable[str], since: float) -> list[tuple[Json, float]]:
+    """Labels and the newest number of each series, of the resources whose label is among names."""
+    names = sorted(among)
+    if not names:
+        return []
+    listed = ", ".join(f'"{name}"' for name in names)
+    found = cloud.pages(
+        _SERIES,
+        "timeSeries",
+        name=f"projects/{cloud.project}",
+        filter=f'metric.type = "{metric}" AND resource.labels.{label} = one_of({listed})',
+        interval_startTime=_text(since),
+        interval_endTime=_text(max(time.time(), since + 1)),
+    )
+    # The points of a series come newest first.
+    return [
+        (entry.get("resource", {}).get("labels", {}), _number(entry["points"][0].get("value", {})))
+        for entry in found
+        if entry.get("points")
+    ]
+
+
 def _number(value: Json) -> float:
-    return float(value.get("doubleValue", value.get("int64Value", 0)))
+    found: Any = value.get("doubleValue", value.get("int64Value", 0))
+    return float(found)
 
 
 def _text(at: float) -> str:

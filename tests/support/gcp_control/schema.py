@@ -57,6 +57,7 @@ class Method:
     request: str
     schemas: Json = field(repr=False)
     is_upload: bool = False
+    has_verb: bool = False
 
     @property
     def is_mutating(self) -> bool:
@@ -89,7 +90,9 @@ class Request:
 
 @cache
 def methods() -> tuple[Method, ...]:
-    return tuple(method for api in APIS for method in _of(api))
+    found = [method for api in APIS for method in _of(api)]
+    # A name may have a colon in it as far as patterns go, so verbs after one come first.
+    return tuple(sorted(found, key=lambda method: not method.has_verb))
 
 
 def _of(name: str) -> Iterator[Method]:
@@ -111,6 +114,7 @@ def _of(name: str) -> Iterator[Method]:
             "common": document.get("parameters", {}),
             "request": method.get("request", {}).get("$ref", ""),
             "schemas": document["schemas"],
+            "has_verb": "}:" in method["path"],
         }
         yield Method(id=method["id"], pattern=pattern, **shared)
         if "mediaUpload" in method:

@@ -216,3 +216,9 @@ def delete_notification(state: State, request: Request) -> None:
     bucket = _bucket(state, request)["name"]
     if state.of("notifications").get(bucket, {}).pop(request.parameters["notification"], None) is None:
         raise refusal(404, "notFound", "Not Found")
+
+
+@answers("storage.projects.serviceAccount.get")
+def service_account(state: State, request: Request) -> Json:
+    email = f"service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+    return {"kind": "storage#serviceAccount", "email_address": email}
