@@ -47,6 +47,11 @@ def all_unchanged(about: About) -> tuple[Change, ...]:
     return _sorted(_change("unchanged", id, about) for id in about.new)
 
 
+def created(about: About) -> tuple[Change, ...]:
+    """The plan where there is no group yet, so that Azure is asked nothing."""
+    return _sorted(_change("create", id, about) for id in about.new)
+
+
 def foreseen(result: Json, about: About) -> tuple[Change, ...]:
     """The plan that a what-if stands for."""
     found = []

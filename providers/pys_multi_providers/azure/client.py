@@ -125,6 +125,11 @@ class Cloud:
         """The id of the resource group."""
         return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
 
+    @cached_property
+    def tenant(self) -> str:
+        """The id of the directory that the subscription belongs to."""
+        return str(self.arm("GET", f"/subscriptions/{self.subscription}", "2022-12-01")["tenantId"])
+
     @property
     def manager(self) -> str:
         """The address of Azure Resource Manager."""

@@ -30,6 +30,7 @@ from pys_multi_tools.deployment import (
     Progress,
     Status,
 )
+from pys_multi_tools.provider import Purpose
 from pys_multi_tools.render import render
 from pys_multi_tools.target import Target
 
@@ -95,15 +96,22 @@ class AzureProvider:
         return {TEMPLATE: render("pys_multi_templates", "azure/template.json.j2", view(deployment))}
 
     def permissions(
-        self, deployment: Deployment, *, account: str | None, repository: str | None, environment: str | None
+        self,
+        deployment: Deployment,
+        *,
+        account: str | None,
+        repository: str | None,
+        environment: str | None,
+        purpose: Purpose = "deploy",
     ) -> dict[str, Any]:
-        """The deployer's role; for a GitHub repository the federated credential of its workflows, too."""
-        subscription = account or settings_of(deployment).subscription
-        found: dict[str, Any] = {"policy": permissions.deployer_role(deployment, subscription=subscription)}
+        """The deployer's role; for a GitHub repository the federated credential of its workflows, too.
+
+        account: the id of the subscription.
+        """
+        found: dict[str, Any] = {"policy": permissions.deployer_role(deployment, subscription=account, purpose=purpose)}
         if repository is not None:
-            found["trust_policy"] = permissions.github_trust(
-                repository, environment or deployment.stage, cloud=settings_of(deployment).cloud
-            )
+            cloud = settings_of(deployment).cloud
+            found["trust_policy"] = permissions.github_trust(repository, environment or deployment.stage, cloud=cloud)
         return found
 
     def plan(self, deployment: Deployment) -> Plan:
@@ -113,7 +121,7 @@ class AzureProvider:
 
     def drift(self, deployment: Deployment) -> tuple[Change, ...]:
         """What somebody changed by other means since the last deploy."""
-        return self._engine(deployment).drift(self.render(deployment)[TEMPLATE])
+        return self._engine(deployment).drift()
 
     def deploy(self, plan: Plan, bundle: Bundle, progress: OnProgress) -> Outputs:
         """The story of :mod:`pys_multi_providers.azure.engine`; nothing is changed where everything is live."""
@@ -125,7 +133,7 @@ class AzureProvider:
 
     def destroy(self, deployment: Deployment, *, delete_data: bool, progress: OnProgress) -> None:
         """All that is ours in the group; queues, buckets and tables with ``delete_data``."""
-        self._engine(deployment, progress).destroy(self.render(deployment)[TEMPLATE], delete_data=delete_data)
+        self._engine(deployment, progress).destroy(delete_data=delete_data)
 
     def status(self, deployment: Deployment) -> Status:
         """What the function apps serve, and what waits."""
