@@ -32,10 +32,14 @@ class Run:
         ]
 
     def output(self, name: str) -> str:
+        """The output of the last step that set it."""
+        return next(reversed(self.outputs(name)), "")  # a value that came before is not the last one again
+
+    def outputs(self, name: str) -> list[str]:
+        """The different ones of the steps and jobs of the run; those that do not set it print it empty."""
         found = re.findall(rf"::set-output:: {re.escape(name)}=(.*)", self.log)
         assert found, f"no output {name} in\n{self.log}"
-        # Every step and job of the run is in the log; those that do not set it print it empty.
-        return str(next(filter(None, reversed(found)), ""))
+        return [value for value in dict.fromkeys(found) if value]
 
 
 def find_act() -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,6 +33,21 @@ def hello() -> dict:
 """
 SETTINGS = 'app = "app:app"\n[local]\nport = 0\n[secrets]\nKEY = "env:SHOP_KEY"\n'
 SECRET = "correct horse battery staple"
+HOSTILE = (
+    "$(touch {pwned})",
+    "`touch {pwned}`",
+    "'; touch {pwned}; '",
+    '"; touch {pwned}; "',
+    "x\ntouch {pwned}",
+    "::set-output name=url::https://evil.example",
+    "x%0A::error::spoofed",
+    "x\n::error::spoofed",
+    "##[error]spoofed",
+    "${{{{ secrets.SHOP_KEY }}}}",
+    "| touch {pwned}",
+    "--help",
+)
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 class Workspace:
@@ -73,20 +90,29 @@ class Workspace:
         ended = self.tool("workflow", "--action", ACTION, *arguments)
         assert ended.returncode == 0, ended.stderr
 
-    def run(
-        self,
-        event: str,
-        payload: Mapping[str, Any] | None = None,
-        *,
-        fork: bool = False,
-        oidc: bool = True,
-        **more: Any,
-    ) -> Run:
-        environment = {**self.server.environment(fork=fork, oidc=oidc), **self.environment}
-        environment |= more.pop("environment", {})
+    def run(self, event: str, payload: Mapping[str, Any] | None = None, *, fork: bool = False, **more: Any) -> Run:
+        """The workflows that an event starts, or one of them, until they end."""
+        return self.act.run(self.folder, event, payload, **self._given(fork, more))
+
+    @contextlib.contextmanager
+    def started(
+        self, event: str, payload: Mapping[str, Any] | None = None, **more: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """The same, running; it is waited for."""
+        command, environment = self.act.command(self.folder, event, payload, **self._given(False, more))
+        with subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _given(self, fork: bool, more: dict[str, Any]) -> dict[str, Any]:
+        environment = {**self.server.environment(fork=fork), **self.environment, **more.pop("environment", {})}
         token = self.server.fork_token if fork else self.server.token
         secrets = {"GITHUB_TOKEN": token, **({} if fork else self.secrets), **more.pop("secrets", {})}
-        return self.act.run(self.folder, event, payload, environment=environment, secrets=secrets, **more)
+        return {"environment": environment, "secrets": secrets, **more}
 
     def stages(self) -> list[str]:
         """The stages that run on this machine."""
@@ -96,6 +122,18 @@ class Workspace:
     def close(self) -> None:
         for folder in (self.state / "local").glob("*/*"):
             Client(State(folder)).stop(grace=2.0)
+
+
+def with_examples(workspace: Workspace, cloud: str, *names: str) -> dict[str, Any]:
+    """A repository with these examples and the workflows for a cloud, and the push that brought them."""
+    before = workspace.commit()
+    for name in names:
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(EXAMPLES / name, workspace.folder / "examples" / name, ignore=ignored)
+    workspace.secrets = dict.fromkeys(("SHOP_ADMIN_KEY", "SHOP_PAYMENT_KEY", "SHOP_TOKEN_KEY"), "0123456789")
+    workspace.workflows("--stage", "dev", "--cloud", cloud)
+    after = workspace.commit()
+    return {"ref": "refs/heads/main", "before": before, "after": after}
 
 
 @pytest.fixture(scope="session")
