@@ -78,8 +78,9 @@ _BUCKET = """
     PutEncryptionConfiguration PutLifecycleConfiguration TagResource UntagResource
 """
 _OBJECTS = "DeleteObject DeleteObjectVersion"
+#: Other services may use it as well; only an empty bucket can be deleted.
 _BUNDLE_BUCKET = """
-    CreateBucket GetBucketPolicy GetBucketPublicAccessBlock GetBucketVersioning GetEncryptionConfiguration
+    CreateBucket DeleteBucket GetBucketPolicy GetBucketPublicAccessBlock GetBucketVersioning GetEncryptionConfiguration
     GetLifecycleConfiguration ListBucket ListBucketVersions PutBucketPolicy PutBucketPublicAccessBlock
     PutBucketVersioning PutEncryptionConfiguration PutLifecycleConfiguration
 """

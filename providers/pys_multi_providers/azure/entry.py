@@ -54,8 +54,8 @@ EVENTS_ROUTE = ".pys-multi/events"
 #: Seconds between the end that the runtime sets to a handler and the one that Azure sets to its worker process,
 #: in which a message that failed is held before it is delivered again.
 GRACE = 90
-#: Messages that one instance takes at the same time without a handler for batches.
-_CALLS = 16
+#: Messages that one instance takes beside those that its handlers work on, in the place of such as failed and are held.
+_ROOM = 4
 
 #: How a route's template is named in ASP.NET: its segments, each literal text, "{pN}", or "{*pN}" at the end.
 _Pattern = tuple[str, ...]
@@ -105,9 +105,7 @@ def function_names(service: Service, function: Function) -> list[str]:
 
 def app_settings(function: Function) -> dict[str, str]:
     """Settings of the app that belong to these files, beside the environment of the function."""
-    calls = max([function.concurrency, *(getattr(trigger, "batch", 1) for trigger in function.triggers)])
-    if any(getattr(trigger, "batch", 1) > 1 for trigger in function.triggers):
-        calls = max(calls, _CALLS)
+    calls = max([function.concurrency, *(getattr(trigger, "batch", 1) for trigger in function.triggers)]) + _ROOM
     end = ceil(function.timeout) + GRACE
     prefix = "AzureFunctionsJobHost__"
     return {
