@@ -2,8 +2,9 @@
 
     python tests/support/aws_emulator.py     prints its address, and ends with its standard input
 
-What moto lacks is added here: S3 tells of delete markers, as it does in buckets with versions, values of
-different types are neither less nor more than each other to DynamoDB, and an update that it refuses changes nothing.
+What moto lacks is added here: S3 tells of delete markers, as it does in buckets with versions. To DynamoDB, values of
+different types are neither equal nor less nor more than each other, an update that it refuses changes nothing, and
+numbers are added however they are written.
 One address more than moto's own: ``/_waiting`` answers once a queue has a message to receive, or after a second,
 with the names of such queues. Asking every queue again and again would keep a core busy.
 """
@@ -11,11 +12,12 @@ with the names of such queues. Asking every queue again and again would keep a c
 from __future__ import annotations
 
 import json
+import operator
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +89,28 @@ def _tell_of_delete_markers() -> None:
 def _compare_only_what_compares() -> None:
     from moto.dynamodb import comparisons
 
-    def guarded(expr: Any) -> Any:
+    def comparing(holds: Callable[[Any, Any], bool], *, otherwise: bool) -> Any:
         def compare(self: Any, item: Any) -> bool:
+            one, other = self.lhs.expr(item), self.rhs.expr(item)
+            # To Python, a truth value is a number.
+            if isinstance(one, bool) != isinstance(other, bool):
+                return otherwise
             try:
-                return bool(expr(self, item))
+                return bool(holds(one, other))
             except TypeError:
-                return False
+                return otherwise
 
         return compare
 
-    for kind in ("OpLessThan", "OpGreaterThan", "OpLessThanOrEqual", "OpGreaterThanOrEqual"):
-        operator = getattr(comparisons, kind)
-        operator.expr = guarded(operator.expr)
+    for kind, holds in {
+        "OpEqual": operator.eq,
+        "OpNotEqual": operator.ne,
+        "OpLessThan": operator.lt,
+        "OpGreaterThan": operator.gt,
+        "OpLessThanOrEqual": operator.le,
+        "OpGreaterThanOrEqual": operator.ge,
+    }.items():
+        getattr(comparisons, kind).expr = comparing(holds, otherwise=kind == "OpNotEqual")
 
 
 def _update_all_or_nothing() -> None:
@@ -119,6 +131,19 @@ def _update_all_or_nothing() -> None:
     UpdateExpressionExecutor.execute = execute_whole  # type: ignore[method-assign]
 
 
+def _add_numbers_of_any_form() -> None:
+    from decimal import Decimal, localcontext
+
+    from moto.dynamodb.models.dynamo_type import DynamoType
+
+    def add(self: Any, other: Any) -> Any:
+        with localcontext(prec=38):
+            return DynamoType({"N": f"{Decimal(self.value) + Decimal(other.value):f}"})
+
+    former = DynamoType.__add__
+    DynamoType.__add__ = lambda self, other: (add if self.is_number() and other.is_number() else former)(self, other)  # type: ignore[method-assign]
+
+
 def _serve() -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server
@@ -126,6 +151,7 @@ def _serve() -> None:
     _tell_of_delete_markers()
     _compare_only_what_compares()
     _update_all_or_nothing()
+    _add_numbers_of_any_form()
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -23,6 +23,8 @@ Json = dict[str, Any]
 
 #: Releases that can be returned to.
 KEPT = 20
+#: Seconds that what no release names is kept: a deploy that is under way has no release yet.
+_IN_USE = 86_400.0
 #: Builds that the name of a release says: names of objects are limited to 1,024 bytes ("Naming Amazon S3 objects").
 _NAMED = 40
 
@@ -162,21 +164,28 @@ class Artefacts:
 
     def put_bundle(self, build: Build, path: Path) -> bool:
         """Uploads a bundle unless it is there; returns whether it did."""
-        size = path.stat().st_size
-        if self._size(self.key(build.id)) == size:
+        if self.has_bundle(build.id, path.stat().st_size):
             return False
         self._s3("put_object", Key=self.key(build.id), Body=path.read_bytes(), ChecksumSHA256=build.sha256)
         return True
 
-    def has_bundle(self, build: str) -> bool:
-        """Whether a bundle is there."""
-        return self._size(self.key(build)) is not None
+    def has_bundle(self, build: str, size: int | None = None) -> bool:
+        """Whether a bundle is there, which is then wanted: nobody takes it for one that no deploy needs any more."""
+        key = self.key(build)
+        found = self._head(key)
+        if found is None or size not in (None, found["ContentLength"]):
+            return False
+        if time.time() - found["LastModified"].timestamp() > _IN_USE / 2:
+            # Onto itself, which S3 takes only where something changes.
+            source = {"CopySource": {"Bucket": self.bucket, "Key": key}, "MetadataDirective": "REPLACE"}
+            self._s3("copy_object", Key=key, ExpectedSourceBucketOwner=self._cloud.account, **source)
+        return True
 
     def put_template(self, text: str) -> tuple[str, str]:
         """Uploads a template unless it is there; returns its key and its address."""
         key = f"{self._folder}templates/{digest(text)}.json"
         data = text.encode()
-        if self._size(key) != len(data):
+        if (self._head(key) or {}).get("ContentLength") != len(data):
             self._s3("put_object", Key=key, Body=data, ContentType="application/json")
         return key, f"{self._cloud.endpoint('s3')}/{self.bucket}/{key}"
 
@@ -185,9 +194,9 @@ class Artefacts:
         body: bytes = self._s3("get_object", Key=key)["Body"]
         return body.decode()
 
-    def _size(self, key: str) -> int | None:
+    def _head(self, key: str) -> Json | None:
         try:
-            return int(self._s3("head_object", Key=key)["ContentLength"])
+            return self._s3("head_object", Key=key)
         except AwsError as error:
             if error.code in ("404", "NoSuchKey", "NotFound"):
                 return None
@@ -207,22 +216,27 @@ class Artefacts:
         return map(self._release, self._release_keys())
 
     def _release_keys(self) -> list[str]:
-        if not self.is_there():
-            return []
-        found = self._cloud.pages(
-            "s3",
-            "list_objects_v2",
-            "Contents",
-            Bucket=self.bucket,
-            Prefix=f"{self._folder}releases/",
-            ExpectedBucketOwner=self._cloud.account,
-        )
-        return sorted((entry["Key"] for entry in found), reverse=True)[:KEPT]
+        return self._all_release_keys()[:KEPT] if self.is_there() else []
+
+    def _all_release_keys(self) -> list[str]:
+        return sorted((entry["Key"] for entry in self._listed("releases/")), reverse=True)
+
+    def _listed(self, below: str = "") -> Iterator[Json]:
+        about: Json = {"Bucket": self.bucket, "ExpectedBucketOwner": self._cloud.account}
+        return self._cloud.pages("s3", "list_objects_v2", "Contents", Prefix=f"{self._folder}{below}", **about)
 
     def _release(self, key: str) -> Release:
         fields = json.loads(self._s3("get_object", Key=key)["Body"])
         builds = {name: Build(**build) for name, build in fields["builds"].items()}
         return Release(fields["time"], builds, fields["versions"], fields["template"])
+
+    def _release_if_there(self, key: str) -> Release | None:
+        try:
+            return self._release(key)
+        except AwsError as error:
+            if error.code != "NoSuchKey":  # another deploy just took it for one that is too old
+                raise
+            return None
 
     def put_release(self, builds: Mapping[str, Build], versions: Mapping[str, str], template: str) -> None:
         """Notes what is live now."""
@@ -233,6 +247,29 @@ class Artefacts:
         self._s3("put_object", Key=key, Body=json.dumps(asdict(release)).encode(), ContentType="application/json")
 
     # ---- the end
+
+    def prune(self) -> int:
+        """Deletes releases beyond those that can be returned to, and what only they name; returns how many objects.
+
+        In a bucket of ours S3 keeps what was deleted for another thirty days.
+        """
+        keys = self._all_release_keys()
+        former = keys[KEPT:]
+        if not former:
+            return 0
+        kept = [release for release in each(self._release_if_there, keys[:KEPT]) if release is not None]
+        named = {self.key(build.id) for release in kept for build in release.builds.values()}
+        named |= {release.template for release in kept} | set(keys[:KEPT])
+        before = time.time() - _IN_USE
+        unused = [
+            entry["Key"]
+            for entry in self._listed()
+            if entry["Key"] in former or (entry["Key"] not in named and entry["LastModified"].timestamp() < before)
+        ]
+        for start in range(0, len(unused), 1000):  # "DeleteObjects"
+            objects = [{"Key": key} for key in unused[start : start + 1000]]
+            _none_left(self._s3("delete_objects", Delete={"Objects": objects, "Quiet": True}), self.bucket)
+        return len(unused)
 
     def remove(self) -> int:
         """Deletes everything of this stage, and the bucket with it when it is ours and empty then."""
@@ -268,12 +305,16 @@ def empty(cloud: Cloud, bucket: str, prefix: str = "", say: Callable[[int], None
             Delete={"Objects": objects, "Quiet": True},
             ExpectedBucketOwner=cloud.account,
         )
-        for error in answer.get("Errors", ()):
-            raise AwsError(
-                error.get("Code", ""), f"{error.get('Key')} was not deleted: {error.get('Message')}", where=bucket
-            )
+        _none_left(answer, bucket)
         count += len(objects)
         say(count)
+
+
+def _none_left(answer: Json, bucket: str) -> None:
+    for error in answer.get("Errors", ()):
+        raise AwsError(
+            error.get("Code", ""), f"{error.get('Key')} was not deleted: {error.get('Message')}", where=bucket
+        )
 
 
 def build_of(build_id: str, path: Path) -> Build:

@@ -191,6 +191,7 @@ class Engine:
         self._prove(functions, builds, versions)
         outputs = self._finished(state, text, builds, versions)
         each(lambda name: functions.prune(name, versions[name], KEPT), builds)
+        self.artefacts.prune()
         return outputs
 
     def _is_live(self, state: State, live: Mapping[str, Live | None], builds: Mapping[str, Build]) -> bool:

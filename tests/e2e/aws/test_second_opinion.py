@@ -13,6 +13,7 @@ from tests.support.aws_emulator import CREDENTIALS, REGION, Emulator
 from tests.support.aws_stage import environment, name_of
 from tests.support.fault_proxy import FaultProxy
 
+from pys_multi_providers.aws import artefacts
 from pys_multi_providers.aws.artefacts import Artefacts, Build, build_of
 from pys_multi_providers.aws.client import Cloud
 from pys_multi_providers.aws.leftovers import Thing, named, tagged
@@ -94,6 +95,47 @@ def test_a_bundle_is_uploaded_once_and_everything_is_gone_at_the_end(made: Artef
     made.remove()
     assert not made.is_there()
     assert made.builds() == ()
+
+
+def test_what_only_old_releases_name_is_deleted_and_what_a_deploy_uses_is_not(
+    made: Artefacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(b"PK")
+    builds = [Build(f"{number:016x}", build_of("", path).sha256) for number in range(5)]
+    monkeypatch.setattr(artefacts, "KEPT", 2)
+    for build in builds:
+        made.put_bundle(build, path)
+    keys = [made.put_template(f'{{"a": {number}}}')[0] for number in range(3)]
+    for number, build in enumerate(builds[:4]):
+        made.put_release({"api": build}, {"api": str(number)}, keys[max(number - 1, 0)])
+    # Two former releases; nothing is old enough to be nobody's.
+    assert made.prune() == 2
+    assert all(made.has_bundle(build.id) for build in builds)
+    assert made.prune() == 0
+    # The fifth bundle, which no release names, is of a deploy that is under way.
+    monkeypatch.setattr(artefacts, "_IN_USE", -60.0)
+    made.put_release({"api": builds[3]}, {"api": "4"}, keys[2])
+    assert made.prune() == 1 + 4 + 2
+    assert [made.has_bundle(build.id) for build in builds] == [False, False, False, True, False]
+    assert [made.template(release.template) for release in made.releases()] == ['{"a": 2}'] * 2
+
+
+def test_a_bundle_that_is_there_for_long_is_made_one_of_now(
+    made: Artefacts, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(b"PK")
+    build = build_of("ab" * 8, path)
+    about = {"Bucket": made.bucket, "Key": made.key(build.id)}
+    made.put_bundle(build, path)
+    first = emulator.client("s3").head_object(**about)["VersionId"]
+    assert not made.put_bundle(build, path)
+    assert emulator.client("s3").head_object(**about)["VersionId"] == first
+    monkeypatch.setattr(artefacts, "_IN_USE", -60.0)
+    assert not made.put_bundle(build, path)
+    assert emulator.client("s3").head_object(**about)["VersionId"] != first
+    assert emulator.client("s3").get_object(**about)["Body"].read() == b"PK"
 
 
 def test_the_bucket_stays_while_another_service_uses_it(made: Artefacts, emulator: Emulator) -> None:

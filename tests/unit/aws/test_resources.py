@@ -180,8 +180,9 @@ def both(connected: AwsBackend, tmp_path: Path) -> Iterator[Callable[[], tuple[A
     store.close()
 
 
+#: 1e14: DynamoDB adds decimals of 38 digits, so sums of much larger numbers are other ones there.
 SCALARS = (
-    st.none() | st.booleans() | st.integers(-1000, 1000) | st.sampled_from([0.5, -2.25, 1e20]) | st.sampled_from("abc")
+    st.none() | st.booleans() | st.integers(-1000, 1000) | st.sampled_from([0.5, -2.25, 1e14]) | st.sampled_from("abc")
 )
 VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.sampled_from("xy"), SCALARS, max_size=2)
 #: Reserved words, and names that no expression could have in it.
