@@ -6,6 +6,7 @@ with ControlPlane(folder) as cloud:
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable
@@ -98,6 +99,23 @@ class ControlPlane:
     @staticmethod
     def endpoints(url: str) -> dict[str, str]:
         return {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}": f"{url}/" for api in APIS}
+
+    def snapshot(self) -> Any:
+        """Everything there is, for ``restore``."""
+        with self.state.lock:
+            return copy.deepcopy(self._parts()), dict(self.compute.revisions)
+
+    def restore(self, found: Any) -> None:
+        """What was there when the snapshot was taken, once what is asked now is answered."""
+        parts, revisions = copy.deepcopy(found[0]), found[1]
+        with self.state.lock:
+            for name, value in parts.items():
+                setattr(self.state, name, value)
+            self.state.operations.clear()
+            self.compute.revisions = dict(revisions)
+
+    def _parts(self) -> Json:
+        return {name: getattr(self.state, name) for name in ("things", "policies", "objects", "messages")}
 
     # ---- serving
 

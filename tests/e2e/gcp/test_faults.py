@@ -1,0 +1,195 @@
+"""Every call to Google goes wrong once, in each way there is: one more run converges, and 0 always means serving.
+
+A run makes some hundred calls in each of three stories (the first deploy, one of new code, destroy), and each can go
+wrong in six ways. The default run takes some of them, others for every version of the code; PYS_MULTI_ALL_FAULTS=1
+takes all, which needs an hour or so (``tests/support/README.md``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.gcp_control.server import ControlPlane
+from tests.support.gcp_stage import SECRET, inventory, name_of, refusal, served
+
+ALL = bool(os.environ.get("PYS_MULTI_ALL_FAULTS"))
+STORIES = ("first deploy", "new code", "destroy")
+#: Calls of one name: what is asked side by side, or while something is waited for, is asked alike.
+MOST = 2
+KINDS = ("kill", "drop", "delay", "throttle", "500", "500 after")
+
+_throttled = refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Requests' of service")
+_failed = refusal(500, "INTERNAL", "an internal error has occurred")
+
+
+class Driver:
+    """The process that deploys, from the outside."""
+
+    def __init__(self, folder: Path, cloud: ControlPlane) -> None:
+        self.service = f"f{uuid.uuid4().hex[:8]}"
+        self._cloud = cloud
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fault_driver.py")), str(folder), self.service],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **cloud.environment, "API_KEY": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        try:
+            self.builds: dict[str, dict[str, str]] = self._read()["builds"]
+        except BaseException:
+            self.stop()
+            raise
+
+    def run(self, action: str, mark: str, proxy: FaultProxy | None = None) -> tuple[int, str]:
+        """The exit code and what was said."""
+        assert self._process.stdin is not None
+        endpoint = proxy.url if proxy is not None else self._cloud.url
+        self._process.stdin.write(json.dumps({"action": action, "mark": mark, "endpoint": endpoint}) + "\n")
+        self._process.stdin.flush()
+        pid = self._read()["pid"]
+        if proxy is not None:
+            proxy.kill = lambda: os.kill(pid, signal.SIGKILL)
+        ended = self._read()
+        return ended["code"], ended["text"]
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the driver ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+def _fault(name: str, number: int, kind: str) -> Fault:
+    if kind == "throttle":
+        return Fault(name, number, "refuse", answer=_throttled)
+    if kind == "500":
+        return Fault(name, number, "refuse", answer=_failed)
+    if kind == "500 after":
+        return Fault(name, number, "break", answer=_failed)
+    return Fault(name, number, kind, seconds=0.5)
+
+
+class Story:
+    """What is done before, during and after the call that goes wrong."""
+
+    def __init__(self, driver: Driver, cloud: ControlPlane, proxy: FaultProxy, name: str) -> None:
+        self.driver, self.cloud, self.proxy, self.name = driver, cloud, proxy, name
+        self.mark = "one" if name == "first deploy" else "two"
+        self.action = "destroy" if name == "destroy" else "deploy"
+        # To where it begins; each fault begins there again.
+        self.sure("destroy", "two")
+        if name == "new code":
+            self.sure("deploy", "one")
+        elif name == "destroy":
+            self.sure("deploy", "two")
+        self._beginning = cloud.snapshot()
+        self.calls, self.wanted = self._without_a_fault()
+
+    def sure(self, action: str, mark: str) -> None:
+        code, text = self.driver.run(action, mark)
+        assert code == 0, f"{action} {mark} without a fault: {text}"
+
+    def _without_a_fault(self) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+        """The calls of a run in which nothing goes wrong, and what there is after it."""
+        self.proxy.arm()
+        code, text = self.driver.run(self.action, self.mark, self.proxy)
+        assert code == 0, text
+        calls = sorted({call for call in self.proxy.calls if call[1] <= MOST})
+        return calls, inventory(self.cloud, self.driver.service)
+
+    def suffer(self, name: str, number: int, kind: str) -> str:
+        """One fault and one more run. Returns what is wrong then, or nothing; "-" where the call was not made."""
+        self.cloud.restore(self._beginning)
+        self.proxy.arm(_fault(name, number, kind))
+        code, text = self.driver.run(self.action, self.mark, self.proxy)
+        fired = self.proxy.fired
+        if code not in (0, 1, -signal.SIGKILL):
+            return f"exit code {code}: {text}"
+        if code == 0 and (wrong := self.wrong()):
+            return f"it said 0, and {wrong}"
+        if code == 1 and "→" not in text:
+            return f"no hint: {text}"
+        if code != 0:
+            code, text = self.driver.run(self.action, self.mark)
+            if code != 0:
+                return f"the next run failed: {text}"
+            if wrong := self.wrong():
+                return f"after the next run {wrong}"
+        return "" if fired else "-"
+
+    def wrong(self) -> str:
+        """How what is there differs from what a run without a fault makes."""
+        found = inventory(self.cloud, self.driver.service)
+        differing = [
+            f"{key}: {found.get(key)} instead of {value}"
+            for key, value in self.wanted.items()
+            if found.get(key) != value
+        ]
+        if (
+            self.action == "deploy"
+            and (runs := served(self.cloud, self.driver.service)) != self.driver.builds[self.mark]
+        ):
+            differing.append(f"it serves {runs}")
+        return "; ".join(differing)
+
+
+@pytest.fixture(scope="module")
+def driver(answering: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    found = Driver(tmp_path_factory.mktemp("faults"), answering)
+    try:
+        yield found
+        assert found.run("destroy", "two")[0] == 0
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def stories(driver: Driver, answering: ControlPlane) -> Iterator[Callable[[str], Story]]:
+    """A story by its name; what a run of it without a fault does is looked at once."""
+    known: dict[str, Story] = {}
+    with FaultProxy(answering.url, name_of) as proxy:
+
+        def story(name: str) -> Story:
+            if name not in known:
+                known[name] = Story(driver, answering, proxy, name)
+            return known[name]
+
+        yield story
+
+
+#: Each kind once and each story twice, unless all of them are asked for.
+CASES = [(story, kind) for i, story in enumerate(STORIES) for j, kind in enumerate(KINDS) if ALL or (i + j) % 3 == 0]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_one_more_run_converges(name: str, kind: str, stories: Callable[[str], Story]) -> None:
+    story = stories(name)
+    faults = [(*call, kind) for call in story.calls]
+    if not ALL:
+        # The same for the same code, so that a failure can be looked at.
+        faults = [random.Random(repr((story.driver.builds, kind))).choice(faults)]
+    results = {fault: story.suffer(*fault) for fault in faults}
+    wrong = {fault: text for fault, text in results.items() if text not in ("", "-")}
+    missed = sum(text == "-" for text in results.values())
+    print(f"{name}, {kind}: {len(results)} faults, {missed} not met, {len(wrong)} wrong")
+    assert not wrong, "\n".join(f"{fault}: {text}" for fault, text in wrong.items())
