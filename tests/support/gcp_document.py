@@ -1,18 +1,21 @@
-"""What the driver needs to know of a rendered document of the gcp provider."""
+"""What a rendered document of the gcp provider says, as far as it concerns the functions and what they are sent."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
-from tests.support.gcp_emulators import PROJECT
+_REFERENCE = re.compile(r"\$\{function:(?P<function>[^:}]+):serviceConfig\.uri\}")
+_PUBSUB = "//pubsub.googleapis.com/"
 
 
 @dataclass(frozen=True, slots=True)
 class DeployedFunction:
-    """environment: plain variables. secrets: variable → name of the secret in the service. invokers: IAM members."""
+    """environment: plain variables. secrets: variable → name of the secret. timeout in seconds. invokers: IAM members."""
 
     environment: Mapping[str, str]
     secrets: Mapping[str, str]
@@ -22,130 +25,110 @@ class DeployedFunction:
 
 @dataclass(frozen=True, slots=True)
 class PushSubscription:
+    """path: of the endpoint, below the address of the function. backoff: seconds, the least and the most."""
+
     name: str
     topic: str
     function: str
     path: str
     caller: str
-    audience: str = ""
-    filter: str = ""
-    backoff: tuple[float, float] = (10, 600)
-    dead_topic: str = ""
-    attempts: int = 5
-    ordered: bool = False
+    backoff: tuple[float, float]
+    dead_topic: str
+    attempts: int
+    ordered: bool
+
+    @property
+    def trigger(self) -> str:
+        return unquote(self.path.rpartition("/")[2])
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
+    """Of a bucket: where it tells which events about objects below a prefix. attributes: added to each message."""
+
     bucket: str
     topic: str
     events: tuple[str, ...]
-    prefix: str = ""
+    prefix: str
+    attributes: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
 class Document:
     """kept: pull subscription → topic. dead: trigger → the pull subscription of its dead letters."""
 
-    functions: Mapping[str, DeployedFunction]
-    topics: tuple[str, ...]
-    buckets: tuple[str, ...]
-    subscriptions: tuple[PushSubscription, ...]
-    notifications: tuple[Notification, ...]
-    kept: Mapping[str, str] = field(default_factory=dict)
-    dead: Mapping[str, str] = field(default_factory=dict)
-    events_account: str = ""
-
-    @classmethod
-    def stand_in(cls, service: Any, stage: str, env: Any) -> Document:
-        from urllib.parse import quote
-
-        caller = f"probe-events@{PROJECT}.iam.gserviceaccount.com"
-        P = f"projects/{PROJECT}"
-        topics, subs, notes, kept, dead, functions = [], [], [], {}, {}, {}
-        physical = {}
-        for r in service.resources:
-            if r.kind in ("queue", "topic"):
-                physical[r.name] = f"{P}/topics/p-{r.name}"
-                topics.append(physical[r.name])
-            elif r.kind == "bucket":
-                physical[r.name] = f"probe-{r.name}"
-            elif r.kind == "table":
-                physical[r.name] = f"{P}/databases/probe/documents/{r.name}"
-        secrets = [r.name for r in service.resources if r.kind == "secret"]
-        for f in service.functions:
-            events: dict[str, Any] = {
-                "caller": caller,
-                "audience": "probe-events",
-                "dead": {},
-                "attempts": {},
-                "batches": {},
-                "topics": {},
-            }
-            opened = False
-            for t in f.triggers:
-                if t.kind in ("http", "mount"):
-                    opened = opened or t.public or bool(t.auth)
-                    continue
-                if t.kind == "schedule":
-                    continue
-                safe = t.id.replace(":", ".")
-                backoff = (1.0, 600.0)
-                ordered = False
-                if t.kind == "consume":
-                    q = service.resource(t.queue)
-                    topic, retries, ordered = physical[t.queue], q.retries, q.ordered
-                    backoff = (q.visibility or 1.0, 600.0)
-                    events["topics"][t.id] = topic
-                    if t.batch > 1:
-                        events["batches"][t.id] = [t.batch, t.window]
-                elif t.kind == "subscribe":
-                    topic, retries = physical[t.topic], t.retries
-                else:
-                    topic, retries = f"{P}/topics/p.{safe}", t.retries
-                    topics.append(topic)
-                    kinds = ("OBJECT_FINALIZE",) if t.event == "created" else ("OBJECT_DELETE", "OBJECT_ARCHIVE")
-                    notes.append(Notification(physical[t.bucket], topic, kinds, t.prefix))
-                dt = f"{P}/topics/p.{safe}.dead"
-                topics.append(dt)
-                kept[f"{P}/subscriptions/p.{safe}.dead"] = dt
-                dead[t.id] = f"{P}/subscriptions/p.{safe}.dead"
-                events["dead"][t.id] = dt
-                events["attempts"][t.id] = 1 + retries
-                subs.append(
-                    PushSubscription(
-                        f"{P}/subscriptions/p.{safe}",
-                        topic,
-                        f.name,
-                        f"/.pys-multi/events/{quote(t.id, safe='')}",
-                        caller,
-                        "probe-events" if any(x.kind in ("http", "mount") for x in f.triggers) else "",
-                        "",
-                        backoff,
-                        dt,
-                        max(5, 1 + retries),
-                        ordered,
-                    )
-                )
-            granted = {g.resource for g in f.grants}
-            mine = {n: p for n, p in physical.items() if n in granted}
-            secret_vars = {f"PYS_MULTI_SECRET_{i}": n for i, n in enumerate(secrets) if n in granted}
-            mine |= {n: v for v, n in secret_vars.items()}
-            threads = max([f.concurrency, *(b for b, _ in events["batches"].values())])
-            functions[f.name] = DeployedFunction(
-                {
-                    **env,
-                    **f.environment,
-                    "PYS_MULTI_FUNCTION": f.name,
-                    "PYS_MULTI_STAGE": stage,
-                    "PYS_MULTI_RESOURCES": json.dumps(mine),
-                    "PYS_MULTI_EVENTS": json.dumps(events),
-                    "PYS_MULTI_INVOKERS": json.dumps(["deployer@example.com"]),
-                    "THREADS": str(threads),
-                },
-                secret_vars,
-                int(f.timeout),
-                frozenset({"allUsers"} if opened else {f"serviceAccount:{caller}", "user:deployer@example.com"}),
+    def __init__(self, text: str) -> None:
+        self._resources = json.loads(text)["resources"]
+        self.functions = {
+            self._environment(entry)["PYS_MULTI_FUNCTION"]: self._function(entry)
+            for entry in self._of("cloudfunctions.v2.projects.locations.functions")
+        }
+        self.topics = [entry["name"] for entry in self._of("pubsub.v1.projects.topics")]
+        self.buckets = [entry["name"] for entry in self._of("storage.v1.buckets")]
+        self.kept: dict[str, str] = {}
+        self.subscriptions: list[PushSubscription] = []
+        for entry in self._of("pubsub.v1.projects.subscriptions"):
+            if entry["body"].get("pushConfig"):
+                self.subscriptions.append(_subscription(entry))
+            else:
+                self.kept[entry["name"]] = entry["body"]["topic"]
+        of_topic = {topic: name for name, topic in self.kept.items()}
+        self.dead = {found.trigger: of_topic[found.dead_topic] for found in self.subscriptions}
+        self.notifications = [
+            Notification(
+                bucket=entry["name"],
+                topic=entry["body"]["topic"].removeprefix(_PUBSUB),
+                events=tuple(entry["body"]["event_types"]),
+                prefix=entry["body"].get("object_name_prefix", ""),
+                attributes=entry["body"].get("custom_attributes", {}),
             )
-        buckets = tuple(p for n, p in physical.items() if service.resource(n).kind == "bucket")
-        return cls(functions, tuple(topics), buckets, tuple(subs), tuple(notes), kept, dead, caller)
+            for entry in self._of("storage.v1.notifications")
+        ]
+        [events] = [entry for entry in self._resources if entry["id"] == "events-account"]
+        #: The account in whose name events come.
+        self.events_account: str = events["name"].rpartition("/")[2]
+
+    def _of(self, kind: str) -> Iterator[Any]:
+        return (entry for entry in self._resources if entry["kind"] == kind)
+
+    def _environment(self, entry: Any) -> dict[str, str]:
+        found: dict[str, str] = entry["body"]["serviceConfig"]["environmentVariables"]
+        return found
+
+    def _function(self, entry: Any) -> DeployedFunction:
+        config = entry["body"]["serviceConfig"]
+        service = entry["name"].replace("/functions/", "/services/")
+        return DeployedFunction(
+            environment=self._environment(entry),
+            secrets={variable["key"]: variable["secret"] for variable in config["secretEnvironmentVariables"]},
+            timeout=config["timeoutSeconds"],
+            invokers=frozenset(
+                member
+                for binding in self._of("run.v2.projects.locations.services:iam")
+                if binding["name"] == service and binding["role"] == "roles/run.invoker"
+                for member in binding["members"]
+            ),
+        )
+
+
+def _subscription(entry: Any) -> PushSubscription:
+    body = entry["body"]
+    push, retry, dead = body["pushConfig"], body["retryPolicy"], body["deadLetterPolicy"]
+    address = _REFERENCE.match(push["pushEndpoint"])
+    assert address is not None, push
+    # The address itself: what Cloud Run takes as the audience of a token.
+    assert push["oidcToken"]["audience"] == address.group(), push
+    return PushSubscription(
+        name=entry["name"],
+        topic=body["topic"],
+        function=address["function"],
+        path=push["pushEndpoint"][address.end() :],
+        caller=push["oidcToken"]["serviceAccountEmail"],
+        backoff=(_seconds(retry["minimumBackoff"]), _seconds(retry["maximumBackoff"])),
+        dead_topic=dead["deadLetterTopic"],
+        attempts=dead["maxDeliveryAttempts"],
+        ordered=body["enableMessageOrdering"],
+    )
+
+
+def _seconds(text: str) -> float:
+    return float(text.removesuffix("s"))

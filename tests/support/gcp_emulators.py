@@ -159,5 +159,6 @@ def _wait(look: Any) -> None:
             look()
             return
         except (OSError, http.client.HTTPException, RestError) as error:
-            assert time.monotonic() < deadline, f"an emulator did not start: {error}"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"an emulator did not start: {error}") from error
             time.sleep(0.05)

@@ -38,7 +38,6 @@ class Subscription:
     name: str
     topic: str
     deliver: Callable[[bytes, Fields], int]
-    filter: str = ""
     backoff: tuple[float, float] = (10, 600)
     dead_topic: str = ""
     attempts: int = 5
@@ -68,8 +67,6 @@ class Pusher:
         self._behind: dict[str, deque[_Waiting]] = {}
         self._busy = 0
         body: dict[str, Any] = {"topic": subscription.topic, "ackDeadlineSeconds": 600}
-        if subscription.filter:
-            body["filter"] = subscription.filter
         if subscription.ordered:
             body["enableMessageOrdering"] = True
         pubsub.call("PUT", f"/v1/{subscription.name}", body)

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -33,14 +33,14 @@ from tests.conformance.drivers.project import copied
 from tests.support import cloud_run
 from tests.support.cloud_run import Service
 from tests.support.functions_framework import Function, image
-from tests.support.gcp_document import Document
+from tests.support.gcp_document import Document, PushSubscription
 from tests.support.gcp_emulators import PROJECT, REGION, Emulators, RestError
 from tests.support.gcp_identity import Identity
 from tests.support.push import Pusher, Subscription
 
 from pys_multi.model import Mount, Route, Trigger
 from pys_multi.routing import RouteTable, Template
-from pys_multi_providers.gcp.provider import GcpProvider
+from pys_multi_providers.gcp.provider import DOCUMENT, GcpProvider
 from pys_multi_providers.gcp.runtime import MAX_BODY
 from pys_multi_tools import load
 from pys_multi_tools.bundle import build
@@ -94,7 +94,7 @@ class GcpDriver:
         )
         bundle = build(loaded.project, loaded.reference, loaded.service, target)
         self._build_ids = {name: artefact.build_id for name, artefact in bundle.artefacts.items()}
-        self._document = Document.stand_in(loaded.service, settings.stage, settings.environment)
+        self._document = Document(provider.render(self._deployment)[DOCUMENT])
         self._identity = Identity(self._document.events_account)
         self._make_resources()
         folders: dict[str, Path] = {}
@@ -108,7 +108,7 @@ class GcpDriver:
                 folders[artefact.build_id],
                 {
                     **found.environment,
-                    **{variable: settings.secrets[secret] for variable, secret in found.secrets.items()},
+                    **{variable: _value(settings, secret) for variable, secret in found.secrets.items()},
                     **self._emulators.environment(),
                     **self._identity.environment(),
                     "CLOUD_RUN_TIMEOUT_SECONDS": str(found.timeout),
@@ -154,32 +154,30 @@ class GcpDriver:
         self._changes = f"projects/{PROJECT}/subscriptions/object-changes"
         emulators.pubsub.call("PUT", f"/v1/{self._changes}", {"topic": emulators.changes})
 
-    def _subscription(self, found: Any) -> Subscription:
-        """A push subscription to the process of its function, with tokens where the document asks for them."""
-        service = self._services[found.function]
-        token = partial(self._identity.token, found.caller, self._audience(found.function, found.audience))
+    def _subscription(self, found: PushSubscription) -> Subscription:
+        """A push subscription to the process of its function."""
         return Subscription(
             name=found.name,
             topic=found.topic,
-            deliver=partial(self._deliver, service, found.path, token),
-            filter=found.filter,
+            deliver=partial(self._deliver, found),
             backoff=found.backoff,
             dead_topic=found.dead_topic,
             attempts=found.attempts,
             ordered=found.ordered,
         )
 
-    def _audience(self, function: str, audience: str) -> str:
-        """Of a subscription's tokens; Pub/Sub takes the address where it names none."""
-        return audience or f"https://{self._services[function].host}"
-
-    def _deliver(self, service: Service, path: str, token: Any, body: bytes, fields: Fields) -> int:
-        fields = [*fields, ("authorization", f"Bearer {token()}")]
+    def _deliver(self, subscription: PushSubscription, body: bytes, fields: Fields) -> int:
+        service = self._services[subscription.function]
+        fields = [*fields, self._token(subscription.caller, service)]
         try:
-            with cloud_run.called(service, "POST", path, fields, body) as response:
+            with cloud_run.called(service, "POST", subscription.path, fields, body) as response:
                 return response.status
         except cloud_run.Refused as refused:
             return refused.status
+
+    def _token(self, email: str, service: Service) -> tuple[str, str]:
+        """The header field by which somebody calls a service."""
+        return "authorization", f"Bearer {self._identity.token(email, f'https://{service.host}')}"
 
     def _tell_of_objects(self) -> None:
         """Storage's notifications: what fake-gcs-server tells of all buckets, to the topics that ask for it."""
@@ -194,14 +192,18 @@ class GcpDriver:
                 time.sleep(0.2)
 
     def _tell(self, message: Any) -> None:
+        """One change of an object, to the topics that ask for it; with the whole of the object, which fake-gcs-server
+        tells only in part."""
         attributes = message["attributes"]
+        bucket, name = attributes["bucketId"], attributes["objectId"]
+        data = message["data"]
+        if attributes["eventType"] == "OBJECT_FINALIZE":
+            with suppress(RestError):  # it may be gone already
+                found = self._emulators.storage.call("GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}")
+                data = base64.b64encode(json.dumps(found).encode()).decode()
         for wanted in self._document.notifications:
-            if (
-                wanted.bucket == attributes["bucketId"]
-                and attributes["eventType"] in wanted.events
-                and attributes["objectId"].startswith(wanted.prefix)
-            ):
-                entry = {"data": message["data"], "attributes": attributes}
+            if wanted.bucket == bucket and attributes["eventType"] in wanted.events and name.startswith(wanted.prefix):
+                entry = {"data": data, "attributes": {**attributes, **wanted.attributes}}
                 self._emulators.pubsub.call("POST", f"/v1/{wanted.topic}:publish", {"messages": [entry]})
 
     # ---- calls
@@ -288,8 +290,7 @@ class GcpDriver:
             envelope: dict[str, Any] = {"event": {"kind": "schedule", "time": now}}
         else:
             envelope = {"messages": [{"body": payload.decode()}]}
-        token = self._identity.token(_DEPLOYER, f"https://{service.host}")
-        fields = [("authorization", f"Bearer {token}"), ("content-type", "application/json")]
+        fields = [self._token(self._document.events_account, service), ("content-type", "application/json")]
         path = f"/.pys-multi/events/{quote(trigger, safe='')}"
         with cloud_run.called(service, "POST", path, fields, json.dumps(envelope).encode()) as response:
             found = json.loads(response.read())
@@ -300,8 +301,7 @@ class GcpDriver:
 
     def health(self, function: str) -> Mapping[str, Any]:
         service = self._services[function]
-        token = self._identity.token(_DEPLOYER, f"https://{service.host}")
-        fields = [("authorization", f"Bearer {token}")]
+        fields = [self._token(self._document.events_account, service)]
         with cloud_run.called(service, "GET", "/.pys-multi/health", fields) as response:
             found: dict[str, Any] = json.loads(response.read())
             return found
@@ -355,6 +355,12 @@ class _Routes:
             1 if any(self._table.find(verb, path) for verb in ("POST", "PUT", "PATCH", "DELETE")) else 0,
             self._count,
         ), False
+
+
+def _value(settings: Settings, secret: str) -> str:
+    """The value of a secret that Secret Manager knows by another name."""
+    [value] = [value for name, value in settings.secrets.items() if secret.endswith(name)]
+    return value
 
 
 def _other(path: str) -> str:
