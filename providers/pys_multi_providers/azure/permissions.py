@@ -1,10 +1,10 @@
 """What the deployer of a service must be allowed to do, and who may become the deployer.
 
 Azure gives rights on places and not on names: the role is for one resource group, with the kinds of things that the
-service has in it; stages that must not reach each other have groups of their own. The role is given with a condition, by
-which the deployer can pass on the roles of the template to identities and nothing else ("Delegate Azure role assignment
-management to others with conditions"). Names of actions: "Azure permissions", 2026-11; that of One Deploy is in
-"Authenticate by using Microsoft Entra" of Kudu.
+service has; stages that must not reach each other have groups of their own. It is given with a condition, by which the
+deployer can pass on the roles of the template to identities, and nothing else ("Delegate Azure role assignment
+management to others with conditions"). A deleted Key Vault is in no group: who is to purge one gets a second role.
+Names of actions: "Azure permissions", 2026-11; the one of One Deploy is in "RBAC permissions required to access Kudu".
 
 For every preview it is the same role, as previews are stages in that group. For a plan it is what of it reads, without
 anybody's messages, objects and secrets; what-if is a question, and changes nothing.
@@ -13,7 +13,7 @@ anybody's messages, objects and secrets; what-if is a question, and changes noth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pys_multi.model import ObjectEvent
@@ -64,8 +64,7 @@ _ALWAYS = """
     Microsoft.Web/sites/basicPublishingCredentialsPolicies/write
     Microsoft.Web/sites/config/read
     Microsoft.Web/sites/config/write
-    Microsoft.Web/sites/config/list/action
-    Microsoft.Web/sites/config/refresh/action
+    Microsoft.Web/sites/config/*/action
     Microsoft.Web/sites/functions/read
     Microsoft.Web/sites/host/listkeys/action
     Microsoft.Storage/storageAccounts/read
@@ -136,7 +135,7 @@ _VAULT_DATA = """
     Microsoft.KeyVault/vaults/secrets/setSecret/action
     Microsoft.KeyVault/vaults/secrets/readMetadata/action
 """
-#: Of the subscription, which is where a deleted vault is.
+#: In the subscription.
 _DELETED_VAULTS = """
     Microsoft.KeyVault/locations/deletedVaults/read
     Microsoft.KeyVault/locations/deletedVaults/purge/action
@@ -151,9 +150,9 @@ _ASKS = frozenset(
 )
 
 
-def deployer_role(deployment: Deployment, *, subscription: str | None = None, purpose: Purpose = "deploy") -> Json:
-    """The least that deploying needs, or another purpose: ``role_definition``, the definition of a custom role as
-    `az role definition create` takes it, and ``role_assignment``, where and under which condition to give it.
+def deployer_roles(deployment: Deployment, *, subscription: str | None = None, purpose: Purpose = "deploy") -> Json:
+    """The least that deploying needs, or another purpose: ``roles``, each with its ``definition``, as
+    `az role definition create` takes it, and ``assignment``, where and under which condition to give it.
 
     Raises ProviderError for a secret whose reference Azure has no place for.
     """
@@ -163,29 +162,32 @@ def deployer_role(deployment: Deployment, *, subscription: str | None = None, pu
         raise ProviderError(f"a secret {error}", where="secrets", hint="pys-multi check says which, and why") from error
     actions = sorted({action for some, _ in parts for action in some.split()})
     data = sorted({action for _, some in parts for action in some.split()})
-    if purpose == "plan":
-        actions, data = [a for a in actions if a.endswith("/read") or a in _ASKS], []
     settings = settings_of(deployment)
     whole = f"/subscriptions/{subscription or settings.subscription or 'SUBSCRIPTION'}"
-    group = f"{whole}/resourceGroups/{settings.resource_group or 'RESOURCE_GROUP'}"
-    purposes = {"deploy": "deployer", "preview": "previews", "plan": "plans"}
-    name = f"pys-multi {purposes[purpose]} of {deployment.service.name} in {settings.resource_group or 'a group'}"
-    # A deleted vault is in the subscription, and no longer in the group.
-    scope = whole if any("deletedVaults" in action for action in actions) else group
+    group = settings.resource_group or "RESOURCE_GROUP"
+    scope = f"{whole}/resourceGroups/{group}"
+    if purpose == "plan":
+        asking = [action for action in actions if action.endswith("/read") or action in _ASKS]
+        return {"roles": [_role(f"pys-multi plan in {group}", scope, asking)]}
+    condition = {"condition": delegation(), "conditionVersion": "2.0"}
+    roles = [_role(f"pys-multi {purpose} in {group}", scope, actions, data, condition)]
+    if "Microsoft.KeyVault/vaults/delete" in actions and not settings.purge_protection:
+        roles.append(_role(f"pys-multi purge for {group}", whole, _DELETED_VAULTS.split()))
+    return {"roles": roles}
+
+
+def _role(name: str, scope: str, actions: list[str], data: Sequence[str] = (), condition: Json | None = None) -> Json:
     definition = {
         "Name": name,
         "IsCustom": True,
-        "Description": f"What pys-multi needs for service {deployment.service.name}: {purposes[purpose]}",
+        "Description": f"{name}; written by pys-multi permissions",
         "Actions": actions,
         "NotActions": [],
-        "DataActions": data,
+        "DataActions": list(data),
         "NotDataActions": [],
         "AssignableScopes": [scope],
     }
-    assignment: Json = {"scope": scope}
-    if purpose != "plan":
-        assignment |= {"conditionVersion": "2.0", "condition": delegation()}
-    return {"role_definition": definition, "role_assignment": assignment}
+    return {"definition": definition, "assignment": {"scope": scope, **(condition or {})}}
 
 
 def _parts(deployment: Deployment) -> Iterator[tuple[str, str]]:
@@ -200,8 +202,6 @@ def _parts(deployment: Deployment) -> Iterator[tuple[str, str]]:
         yield _EVENTS, ""
     if any(not source.uri for source in sources(deployment).values()):
         yield _VAULT, _VAULT_DATA
-        if not settings_of(deployment).purge_protection:
-            yield _DELETED_VAULTS, ""
     if any(options_of(function).vnet for function in service.functions):
         yield "Microsoft.Network/virtualNetworks/subnets/read Microsoft.Network/virtualNetworks/subnets/join/action", ""
 

@@ -108,7 +108,9 @@ class AzureProvider:
 
         account: the id of the subscription.
         """
-        found: dict[str, Any] = {"policy": permissions.deployer_role(deployment, subscription=account, purpose=purpose)}
+        found: dict[str, Any] = {
+            "policy": permissions.deployer_roles(deployment, subscription=account, purpose=purpose)
+        }
         if repository is not None:
             cloud = settings_of(deployment).cloud
             found["trust_policy"] = permissions.github_trust(repository, environment or deployment.stage, cloud=cloud)

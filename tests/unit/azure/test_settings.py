@@ -77,9 +77,10 @@ def test_a_file_and_variables_of_pys_multi_set_them(tmp_path: Path) -> None:
     assert isinstance(settings, AzureSettings)
     assert (settings.resource_group, settings.location, settings.redundancy) == ("g", "northeurope", "GZRS")
     assert settings.endpoints.resource_manager == "http://127.0.0.1:1"
-    with pytest.raises(SettingsError, match=r"azure\.redundancy|redundancy"):
-        (tmp_path / "pys-multi.toml").write_text('[azure]\nredundancy = "none"\n')
-        Project.load(tmp_path, "dev", env={}).provider_settings("azure", AzureSettings)
+    (tmp_path / "pys-multi.toml").write_text('[azure]\nredundancy = "none"\n')
+    wrong = Project.load(tmp_path, "dev", env={})
+    with pytest.raises(SettingsError, match="redundancy"):
+        wrong.provider_settings("azure", AzureSettings)
 
 
 def test_options_have_defaults_that_cost_nothing() -> None:
