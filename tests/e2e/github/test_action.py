@@ -160,4 +160,4 @@ def test_the_examples_deploy_as_a_monorepo(workspace: Workspace) -> None:
     urls = run.outputs("url")
     assert len(urls) == 2, "a job for each"
     services = {get(url + "/.pys-multi/health")["service"] for url in urls}
-    assert services == {"shop", "notes"}
+    assert services == {"shop", "fastapi-notes"}

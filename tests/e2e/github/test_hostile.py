@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import yaml
 from tests.e2e.github.conftest import APP, HOSTILE, SETTINGS, Workspace
 from tests.support import paper_provider
-from tests.support.act import ACTION
+from tests.support.act import ACTION, ROOT
 from tests.support.local_stage import wait_for
 from tests.support.trust import aws_lets_in, claims_of
 
@@ -49,14 +50,24 @@ def workflow(workspace: Workspace, *steps: dict[str, Any]) -> str:
 
 
 def test_a_hostile_input_changes_nothing(shop: Workspace, tmp_path: Path) -> None:
-    """The corpus as every input: none may do more than fail. One by one the texts are tried where they are read."""
+    """The corpus as every input: none may do more than fail. One by one the texts are tried where they are read.
+
+    Whatever a shell or the runner makes of an input it makes of all of them at once; what is read before the others has
+    a step of its own.
+    """
     pwned = tmp_path / "pwned"
-    texts = [text.format(pwned=pwned) for text in HOSTILE]
-    given = [{"command": "affected", "since": "\n".join(texts)}]
-    names = ("command", "stage", "path", "cloud", "app", "settings", "ttl", "python-version", "comment")
-    given += [{"command": "check", name: "\n".join(texts)} for name in names]
-    identity = [name for federation in FEDERATIONS for name in federation.inputs]
-    given += [{"command": "status", **dict.fromkeys(identity, "\n".join(texts))}]
+    text = "\n".join(text.format(pwned=pwned) for text in HOSTILE)
+    known = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    early = ("command", "path", "python-version", "github-token")
+    identity = {name for federation in FEDERATIONS for name in federation.inputs}
+    given = [
+        dict.fromkeys(set(known) - {*early}, text),
+        dict.fromkeys(identity, text) | {"command": "status"},
+        {"command": text},
+        {"command": "check", "path": text},
+        {"command": "check", "python-version": text},
+        {"command": "affected", "since": text},
+    ]
     # A runner evaluates expressions in a workflow's own text; in data they are text, so here they are made by one.
     given = [{name: text.replace("${{", "${{ '${{' }}") for name, text in inputs.items()} for inputs in given]
     steps = [step(inputs, **{"continue-on-error": True}) for inputs in given]
