@@ -197,8 +197,7 @@ def name_of(call: Call) -> str:
     method, parameters = found
     name = method.id + (".media" if "alt=media" in call.path else "")
     if method.id.startswith("storage.objects.") and parameters.get("object", "lease.json").endswith("lease.json"):
-        named = call.path if "object" not in parameters else parameters["object"]
-        if "lease.json" in named:
+        if "lease.json" in parameters.get("object", call.path):
             return f"{name} (lease)"
     return name
 

@@ -142,7 +142,7 @@ class Compute:
         try:
             self.revisions[revision] = Process(self.host, self.folder / revision, data, environment, target)
         except RuntimeError as error:
-            text = "The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable"
+            text = "The user-provided container failed to start and listen on the port defined by PORT=8080"
             raise Refusal(400, "FAILED_PRECONDITION", f"{text}. {reason_of(str(error))}") from None
 
     def show_traffic(self, service: Json) -> None:

@@ -1,7 +1,7 @@
 """Runs uploaded functions: functions-framework is imported once, and every revision is a fork of this process.
 
-Reads lines of JSON: {"folder", "environment", "port", "log", "target"}; answers {"pid"} for each. What a revision prints
-is in its log; one that does not start ends.
+Reads lines of JSON: {"folder", "environment", "port", "log", "target"}; answers {"pid"} for each. What a revision
+prints is in its log; one that does not start ends.
 """
 
 from __future__ import annotations
