@@ -56,12 +56,13 @@ def doctor(
     stage: str | None = None,
     env: Mapping[str, str] = os.environ,
     clouds: Sequence[str] = (),
+    flags: Mapping[str, object] | None = None,
 ) -> tuple[Finding, ...]:
     """Look at this machine, the project and each provider, and return what is right and what to do else."""
     findings = [_python(), _uv()]
     loaded: Loaded | None = None
     try:
-        loaded = load(root, stage, env)
+        loaded = load(root, stage, env, flags)
         text = f"{loaded.reference} defines {len(loaded.service.functions)} functions, stage {loaded.project.stage}"
         findings.append(Finding(subject="project", ok=True, text=text))
     except ToolError as exc:

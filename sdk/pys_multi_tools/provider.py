@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pys_multi_tools.target import Target
 
 GROUP = "pys_multi.providers"
+#: Settings that have a flag of their own: ``gcp.region = "pys_multi_providers.gcp.settings:GcpSettings"``.
+FLAGS = "pys_multi.flags"
 
 #: What somebody has rights for.
 Purpose = Literal["deploy", "preview", "plan"]
@@ -170,6 +172,15 @@ class Embedded(Protocol):
 def installed() -> dict[str, EntryPoint]:
     """The providers that are installed, by name; none is imported."""
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+
+
+def flags() -> dict[str, tuple[str, ...]]:
+    """Settings of installed providers that have a flag of their own: setting → providers; none is imported."""
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in sorted(entry_points(group=FLAGS), key=lambda entry: entry.name):
+        provider, _, setting = entry.name.partition(".")
+        found[setting] = (*found.get(setting, ()), provider)
+    return found
 
 
 def load(name: str) -> Provider:

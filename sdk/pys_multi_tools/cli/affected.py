@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None)
 def affected(
     since: Annotated[str, typer.Option("--since", help="Branch, tag or commit to compare with.", metavar="REF")],
     folder: Annotated[
-        Path, typer.Option("--project", "-C", help="A folder of the repository. Default: this one.", metavar="DIR")
+        Path, typer.Option("--directory", "-C", help="A folder of the repository. Default: this one.", metavar="DIR")
     ] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the reasons.")] = False,
     matrix: Annotated[bool, typer.Option("--matrix", help="Print one line of JSON for a workflow's matrix.")] = False,

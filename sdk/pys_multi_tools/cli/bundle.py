@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pys_multi_tools.cli import options
+from pys_multi_tools.cli import flags, options
 from pys_multi_tools.cli.bundle_report import print_bundles, print_difference
 from pys_multi_tools.cli.output import progress_shown, say
 from pys_multi_tools.cli.quick import arguments_of
@@ -48,7 +48,7 @@ def _built(folder: Path | None, stage: str | None, cloud: list[str] | None) -> t
     """Build for each provider; without reading settings, where what was built last says all that they would."""
     from pys_multi_tools.bundle import recall, remember
 
-    start, arguments = folder or Path(), arguments_of(stage, cloud)
+    start, arguments = folder or Path(), arguments_of(stage, cloud, flags.given())
     with progress_shown() as progress:
         known = recall(start, arguments, progress=progress)
     if known is not None:

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from pys_multi_tools.cli import drop_output, reader_is_gone
-from pys_multi_tools.cli.table import COMMANDS, COMPLETION_VARIABLE
+from pys_multi_tools.cli import drop_output, flags, reader_is_gone
+from pys_multi_tools.cli.table import COMMANDS, COMPLETION_VARIABLE, NO_FLAGS
 from pys_multi_tools.errors import ToolError
 from pys_multi_tools.suggest import nearest
 
@@ -38,7 +38,7 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         app: typer.Typer = import_module(f"pys_multi_tools.cli.{COMMANDS[cmd_name][0]}").app
-        return get_group(app).commands[cmd_name]
+        return get_group(app if cmd_name in NO_FLAGS else flags.offered(app)).commands[cmd_name]
 
     def invoke(self, ctx: Any) -> Any:
         try:

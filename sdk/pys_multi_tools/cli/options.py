@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pys_multi_tools.cli import flags
+
 if TYPE_CHECKING:
     from pys_multi_tools.pipeline import Loaded, Placement
 
@@ -21,7 +23,9 @@ def _installed_clouds(incomplete: str) -> list[str]:
 
 Folder = Annotated[
     Path | None,
-    typer.Option("--project", "-C", help="Project folder. Default: the nearest one from here upwards.", metavar="DIR"),
+    typer.Option(
+        "--directory", "-C", help="Project folder. Default: the nearest one from here upwards.", metavar="DIR"
+    ),
 ]
 Stage = Annotated[str | None, typer.Option("--stage", "-s", help="Stage, such as dev or prod.", metavar="NAME")]
 Clouds = Annotated[
@@ -57,9 +61,7 @@ def load(folder: Path | None, stage: str | None, flags: Mapping[str, object] | N
 
 def place(folder: Path | None, stage: str | None, clouds: list[str] | None) -> tuple[Placement, ...]:
     """Load the service of a command and place it on its providers."""
-    from pys_multi_tools import pipeline
-
-    return pipeline.place(load(folder, stage), clouds or ())
+    return _placed(load(folder, stage, flags.given()), clouds)
 
 
 def place_live(folder: Path | None, stage: str | None, clouds: list[str] | None) -> tuple[Placement, ...]:
@@ -69,11 +71,18 @@ def place_live(folder: Path | None, stage: str | None, clouds: list[str] | None)
     from pys_multi_tools.errors import DiscoveryError
 
     try:
-        loaded = load(folder, stage)
+        loaded = load(folder, stage, flags.given())
     except DiscoveryError as error:
-        deployed = pipeline.load_deployed(root_of(folder), stage)
+        deployed = pipeline.load_deployed(root_of(folder), stage, flags=flags.given())
         if deployed is None:
             raise
         loaded = deployed
         print(f"note: {error.where}: {error.what}; this is the service as it was deployed last", file=sys.stderr)
+    return _placed(loaded, clouds)
+
+
+def _placed(loaded: Loaded, clouds: list[str] | None) -> tuple[Placement, ...]:
+    from pys_multi_tools import pipeline
+
+    flags.require(clouds or loaded.project.settings.cloud)
     return pipeline.place(loaded, clouds or ())

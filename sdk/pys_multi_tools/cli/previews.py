@@ -21,7 +21,7 @@ previews = typer.Typer(rich_markup_mode=None, help="List preview environments, a
 app.add_typer(previews, name="previews")
 
 Root = Annotated[
-    Path, typer.Option("--project", "-C", help="Folder of the repository. Default: this one.", metavar="DIR")
+    Path, typer.Option("--directory", "-C", help="Folder of the repository. Default: this one.", metavar="DIR")
 ]
 
 

@@ -5,17 +5,19 @@ Whatever is not plain (another option, a first build, other settings, an error) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _VALUES = {
-    "--project": "project", "-C": "project", "--stage": "stage", "-s": "stage", "--cloud": "cloud", "-c": "cloud",
+    "--directory": "project", "-C": "project", "--stage": "stage", "-s": "stage", "--cloud": "cloud", "-c": "cloud",
 }  # fmt: skip
 
 
-def arguments_of(stage: str | None, cloud: Sequence[str] | None) -> dict[str, str]:
+def arguments_of(
+    stage: str | None, cloud: Sequence[str] | None, flags: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What a bundle depends on beside its folder, as the bundler remembers it."""
-    return {"stage": stage or "", "cloud": " ".join(cloud or ())}
+    return {"stage": stage or "", "cloud": " ".join(cloud or ()), **(flags or {})}
 
 
 def bundle(given: Sequence[str]) -> bool:

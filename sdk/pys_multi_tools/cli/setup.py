@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pys_multi_tools.cli import options
+from pys_multi_tools.cli import flags, options
 from pys_multi_tools.cli.output import paint, plain, print_json, print_table, say
 from pys_multi_tools.cli.table import COMPLETION_VARIABLE
 from pys_multi_tools.provider import Purpose
@@ -57,7 +57,7 @@ def doctor(
     """Look at this machine, the project, and each provider's credentials. Exits with 1 when something is wrong."""
     from pys_multi_tools import machine
 
-    findings = machine.doctor(options.root_of(folder), stage, clouds=cloud or ())
+    findings = machine.doctor(options.root_of(folder), stage, clouds=cloud or (), flags=flags.given())
     wrong = [finding for finding in findings if not finding.ok]
     if as_json:
         print_json({"findings": plain(findings)})

@@ -42,6 +42,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 
+#: Commands that have ``--cloud`` and place nothing there.
+NO_FLAGS = frozenset({"workflow"})
+
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 

@@ -17,7 +17,9 @@ app = typer.Typer(rich_markup_mode=None)
 def workflow(
     folder: Annotated[
         Path | None,
-        typer.Option("--project", "-C", help="Folder of the only project. Default: every service here.", metavar="DIR"),
+        typer.Option(
+            "--directory", "-C", help="Folder of the only project. Default: every service here.", metavar="DIR"
+        ),
     ] = None,
     stage: options.Stage = None,
     cloud: options.Clouds = None,

@@ -135,7 +135,7 @@ class Tool:
 
         Raises Cancelled once the run was cancelled.
         """
-        arguments = [*command, f"--project={folder or self.folder}", *(["--json"] if answers else [])]
+        arguments = [*command, f"--directory={folder or self.folder}", *(["--json"] if answers else [])]
         if stage:
             arguments.append(f"--stage={stage}")
         arguments += [f"--cloud={cloud}" for cloud in clouds]

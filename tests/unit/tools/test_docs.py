@@ -14,7 +14,7 @@ from pys_multi_tools.cli.table import COMMANDS
 from pys_multi_tools.settings import BundleSettings, Settings, keys_of
 
 DOCS = Path(__file__).parents[3] / "docs"
-SHARED = ("--project", "--stage", "--cloud", "--json", "--yes", "--help")
+SHARED = ("--directory", "--stage", "--cloud", "--json", "--yes", "--help")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
