@@ -1,4 +1,4 @@
-"""A neutral schedule → what Cloud Scheduler takes: five fields of unix cron and a time zone ("Cron job format", 2026-11).
+"""A neutral schedule → what Cloud Scheduler takes: unix cron with a time zone ("Cron job format", 2026-11).
 
 A neutral cron that restricts both the day of the month and the weekday runs on a day that matches either. Whether
 Scheduler reads it so is written nowhere, so it becomes two jobs; the second leaves out the days of the first. An

@@ -118,3 +118,8 @@ class Names:
 
 def _hash(text: str, length: int = 8) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def fit_id(text: str, whole: str, limit: int, sign: str = "-") -> str:
+    """An id: the text, or as much of it as fits with a hash of the whole of what it stands for."""
+    return text if len(text) <= limit else f"{text[: limit - 9].rstrip(sign)}{sign}{_hash(whole)}"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
+from pys_multi_providers.gcp import checks, permissions
 from pys_multi_providers.gcp.settings import GcpOptions, GcpSettings
+from pys_multi_providers.gcp.view import view
 from pys_multi_tools.deployment import (
     Capabilities,
     Change,
@@ -67,9 +69,10 @@ class GcpProvider:
 
     def check(self, deployment: Deployment) -> list[Problem]:
         """What Google Cloud would refuse or do otherwise."""
-        from pys_multi_providers.gcp import checks
-
-        return list(checks.problems(deployment))
+        found = list(checks.problems(deployment))
+        if not deployment.service.functions or any(problem.severity == "error" for problem in found):
+            return found  # the document would be of something else, or there is none
+        return [*found, *checks.environment_problems(deployment), *checks.fits(self.render(deployment)[DOCUMENT])]
 
     def target(self, deployment: Deployment) -> Target:
         """Google's Python on Ubuntu 22.04; from 3.14 on, on 24.04 ("Runtime support", 2026-11)."""
@@ -85,8 +88,6 @@ class GcpProvider:
 
     def render(self, deployment: Deployment) -> dict[str, str]:
         """The document: everything but which build the functions run."""
-        from pys_multi_providers.gcp.view import view
-
         return {DOCUMENT: render("pys_multi_templates", "gcp/resources.json.j2", view(deployment))}
 
     def permissions(
@@ -99,8 +100,6 @@ class GcpProvider:
         purpose: Purpose = "deploy",
     ) -> dict[str, Any]:
         """The deployer's role and bindings; for a GitHub repository the federation of its workflows, too."""
-        from pys_multi_providers.gcp import permissions
-
         found: dict[str, Any] = {"policy": permissions.deployer_policy(deployment, purpose=purpose)}
         if repository is not None:
             found["trust_policy"] = permissions.github_trust(

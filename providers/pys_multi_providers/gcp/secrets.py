@@ -39,7 +39,7 @@ class SecretSource:
 
 
 def sources(deployment: Deployment) -> dict[str, SecretSource]:
-    """The secrets that a function was granted, by name. Raises ValueError for a reference that Google has no place for."""
+    """The secrets that a function was granted, by name. Raises ValueError for a reference that leads nowhere."""
     references = deployment.project.settings.secrets
     return {name: source(name, references.get(name, "")) for name in granted(deployment.service)}
 

@@ -1,0 +1,253 @@
+"""What the deployer of one service at one stage must be allowed to do, and who may become the deployer.
+
+Google has no role for "the things of one stage": most of its services know no permission narrower than the project, and
+the rest look at a thing's name in a condition. So there are up to three custom roles: one for the project, one that
+holds for buckets and secrets whose names begin as the stage's do, and one that may change who has roles in the project,
+for the two roles of Firestore alone. Everything is left out that the service has no use for; a further function or
+queue needs no new role.
+
+Whoever may deploy functions may run code as any service account of the project; Google's own conditions do not narrow
+that. Where that is too much, a project for each stage is the way.
+
+For a plan it is what of it reads, without anybody's secrets, messages and objects. Permissions: what the calls of
+client.py ask for, by "IAM permissions reference" (2026-11).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pys_multi.model import ObjectEvent, Schedule
+from pys_multi_providers.gcp.names import Names, fit_id
+from pys_multi_providers.gcp.secrets import sources
+from pys_multi_providers.gcp.view import place_of, settings_of
+from pys_multi_tools.deployment import Deployment
+from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.provider import Purpose
+
+Json = dict[str, Any]
+
+_ISSUER = "https://token.actions.githubusercontent.com"
+#: "acme/shop", or with the ids that the subjects of repositories made since 2026-07-15 have: "acme@12/shop@34".
+_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+")
+#: "WorkloadIdentityPoolProvider", attributeMapping: what google.subject cannot exceed.
+_MAX_SUBJECT = 127
+_POOL = "pys-multi-github"
+
+_ALWAYS = """
+    cloudfunctions.functions.create cloudfunctions.functions.delete cloudfunctions.functions.get
+    cloudfunctions.functions.list cloudfunctions.functions.sourceCodeSet cloudfunctions.functions.update
+    cloudfunctions.operations.get cloudfunctions.operations.list
+    iam.serviceAccounts.actAs iam.serviceAccounts.create iam.serviceAccounts.delete iam.serviceAccounts.get
+    iam.serviceAccounts.getIamPolicy iam.serviceAccounts.list iam.serviceAccounts.setIamPolicy
+    iam.serviceAccounts.update
+    logging.logEntries.list monitoring.timeSeries.list
+    resourcemanager.projects.get resourcemanager.projects.getIamPolicy
+    run.operations.get run.revisions.get run.revisions.list run.routes.invoke run.services.get
+    run.services.getIamPolicy run.services.list run.services.setIamPolicy run.services.update
+    serviceusage.services.get serviceusage.services.list serviceusage.services.use
+    storage.buckets.create storage.buckets.list
+"""
+#: What of other kinds is listed in any case, to find what former deploys left.
+_LOOKS = """
+    cloudscheduler.jobs.list datastore.databases.list pubsub.subscriptions.list pubsub.topics.list
+    secretmanager.secrets.list
+"""
+_MESSAGES = """
+    iam.serviceAccounts.getOpenIdToken
+    pubsub.subscriptions.consume pubsub.subscriptions.create pubsub.subscriptions.delete pubsub.subscriptions.get
+    pubsub.subscriptions.getIamPolicy pubsub.subscriptions.setIamPolicy pubsub.subscriptions.update
+    pubsub.topics.attachSubscription pubsub.topics.create pubsub.topics.delete pubsub.topics.get
+    pubsub.topics.getIamPolicy pubsub.topics.publish pubsub.topics.setIamPolicy pubsub.topics.update
+"""
+_JOBS = """
+    cloudscheduler.jobs.create cloudscheduler.jobs.delete cloudscheduler.jobs.get cloudscheduler.jobs.update
+    iam.serviceAccounts.getOpenIdToken
+"""
+_DATABASES = """
+    datastore.databases.create datastore.databases.delete datastore.databases.getMetadata datastore.databases.update
+    datastore.operations.get datastore.operations.list
+"""
+#: Of buckets whose names begin as they must, and their objects; a notification is a part of its bucket.
+_BUCKETS = """
+    storage.buckets.delete storage.buckets.get storage.buckets.getIamPolicy storage.buckets.setIamPolicy
+    storage.buckets.update storage.objects.create storage.objects.delete storage.objects.get storage.objects.list
+"""
+_SECRETS = """
+    secretmanager.secrets.delete secretmanager.secrets.get secretmanager.secrets.getIamPolicy
+    secretmanager.secrets.setIamPolicy secretmanager.secrets.update secretmanager.versions.access
+    secretmanager.versions.add secretmanager.versions.get secretmanager.versions.list
+"""
+#: Permissions that change nothing, and those of them that read what a plan must not see.
+_READS = re.compile(r".*\.(get|list|getIamPolicy|getMetadata)|serviceusage\.services\.use")
+_TELLS = ("storage.objects.get", "logging.logEntries.list")
+#: Whoever may change who has roles in the project may do so for these two, and no other.
+_GRANTED = ("roles/datastore.user", "roles/datastore.viewer")
+
+
+def deployer_policy(deployment: Deployment, *, purpose: Purpose = "deploy") -> Json:
+    """The least rights that deploying needs, or another purpose: a service account, custom roles, and their bindings.
+
+    service_account and each of the roles are bodies of what creates them ("projects.serviceAccounts.create",
+    "projects.roles.create"); bindings are parts of the project's policy. Raises ProviderError.
+    """
+    project, _ = place_of(deployment)
+    deployer = _Deployer(deployment, project, purpose)
+    roles, bindings = [], []
+    for role, condition in deployer.roles():
+        roles.append(role)
+        binding: Json = {
+            "role": f"projects/{project}/roles/{role['roleId']}",
+            "members": [f"serviceAccount:{deployer.email}"],
+        }
+        bindings.append({**binding, "condition": condition} if condition else binding)
+    about = f"{deployer.names.owner}: {deployer.does}"
+    account = {"displayName": _title(about), "description": about}
+    return {
+        "service_account": {"accountId": deployer.email.partition("@")[0], "serviceAccount": account},
+        "roles": roles,
+        "bindings": bindings,
+    }
+
+
+def github_trust(
+    deployment: Deployment, repository: str, environment: str, *, number: str | None, purpose: Purpose = "deploy"
+) -> Json:
+    """The federation that lets workflows of one GitHub repository, in one of its environments, become the deployer.
+
+    repository: "OWNER/NAME", or "OWNER@ID/NAME@ID" for one whose subjects carry ids. number: of the project.
+    pool and provider are bodies of what creates them ("projects.locations.workloadIdentityPools.create" and
+    "….providers.create"), binding is a part of the policy of the deployer's service account. Raises ProviderError.
+    """
+    project, _ = place_of(deployment)
+    if not _REPOSITORY.fullmatch(repository):
+        raise ProviderError(
+            f"{repository!r} is no GitHub repository",
+            hint="write OWNER/NAME; for one made since 2026-07-15 OWNER@ID/NAME@ID, with the ids that "
+            "`gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints",
+        )
+    if number is None or not re.fullmatch("[0-9]+", number):
+        hint = f"add --account, with what `gcloud projects describe {project} --format='value(projectNumber)'` prints"
+        raise ProviderError("federation names the project by its number", where="permissions", hint=hint)
+    deployer = _Deployer(deployment, project, purpose)
+    pool = f"projects/{number}/locations/global/workloadIdentityPools/{_POOL}"
+    id = fit_id(f"{deployment.service.name}-{deployer.stage}", f"{deployer.names.owner} {purpose}", 32)
+    # GitHub escapes the sign that separates the parts of a subject.
+    subject = f"repo:{repository}:environment:{environment.replace(':', '%3A')}"
+    return {
+        "pool_id": _POOL,
+        "pool": {"displayName": "GitHub, for pys-multi", "description": "Workflows on GitHub that deploy services"},
+        "provider_id": id,
+        "provider": {
+            "displayName": id,
+            "description": _title(f"{deployer.names.owner}: {deployer.does}"),
+            "oidc": {
+                "issuerUri": _ISSUER,
+                "allowedAudiences": [f"https://iam.googleapis.com/{pool}/providers/{id}"],
+            },
+            "attributeMapping": {
+                # It must be there, and short; whom to trust is the other attribute.
+                "google.subject": "assertion.sub" if len(subject.encode()) <= _MAX_SUBJECT else "assertion.jti",
+                "attribute.sub": "assertion.sub",
+            },
+            # JSON is a literal of the Common Expression Language too.
+            "attributeCondition": f"assertion.sub == {json.dumps(subject, ensure_ascii=False)}",
+        },
+        "binding": {
+            "resource": f"projects/{project}/serviceAccounts/{deployer.email}",
+            "role": "roles/iam.workloadIdentityUser",
+            "members": [f"principalSet://iam.googleapis.com/{pool}/attribute.sub/{subject}"],
+        },
+        # What google-github-actions/auth asks for.
+        "workload_identity_provider": f"{pool}/providers/{id}",
+        "service_account": deployer.email,
+    }
+
+
+class _Deployer:
+    """Who deploys, and what that needs; kinds of things that the service does not have are left out."""
+
+    def __init__(self, deployment: Deployment, project: str, purpose: Purpose) -> None:
+        self.purpose, self.service = purpose, deployment.service
+        self.stage = "pr" if purpose == "preview" else deployment.stage
+        self.names = Names(deployment.service.name, deployment.stage, project)
+        self.does = {"deploy": "deploys it", "preview": "deploys previews", "plan": "plans a deploy"}[purpose]
+        self._artefact_bucket = settings_of(deployment).artefact_bucket
+        self._triggers = [trigger for function in self.service.functions for trigger in function.triggers]
+        try:
+            self._secrets = list(sources(deployment).values())
+        except ValueError as error:
+            hint = "pys-multi check says which, and why"
+            raise ProviderError(f"a secret {error}", where="secrets", hint=hint) from error
+        account = fit_id(f"{self.service.name}-{self.stage}-{purpose}", f"{self.names.owner} {purpose}", 30)
+        self.email = self.names.email(account)
+
+    def roles(self) -> Iterator[tuple[Json, Json | None]]:
+        """Bodies that create the roles, each with the condition that it holds under."""
+        plain = f"{_ALWAYS} {_LOOKS}"
+        # What a bucket tells goes through topics too.
+        if self.has("queue") or self.has("topic") or self.has_trigger(ObjectEvent):
+            plain += _MESSAGES
+        if self.has_trigger(Schedule):
+            plain += _JOBS
+        if self.has("table"):
+            plain += _DATABASES
+        if any(source.is_ours for source in self._secrets):
+            plain += " secretmanager.secrets.create"
+        yield self.role("project", plain), None
+        named = _BUCKETS + (_SECRETS if self._secrets else "")
+        yield self.role("named", named), {"title": _title(f"{self.names.owner}: names"), "expression": self.is_named()}
+        if self.has("table") and self.purpose != "plan":
+            grants = "resourcemanager.projects.setIamPolicy"
+            expression = (
+                "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', [])"
+                f".hasOnly([{', '.join(repr(role) for role in _GRANTED)}])"
+            )
+            yield (
+                self.role("grants", grants),
+                {"title": _title(f"{self.names.owner}: grants"), "expression": expression},
+            )
+
+    def has(self, kind: str) -> bool:
+        return any(resource.kind == kind for resource in self.service.resources)
+
+    def has_trigger(self, kind: type) -> bool:
+        return any(isinstance(trigger, kind) for trigger in self._triggers)
+
+    def role(self, part: str, permissions: str) -> Json:
+        wanted = sorted(set(permissions.split()))
+        if self.purpose == "plan":
+            wanted = [name for name in wanted if _READS.fullmatch(name) and name not in _TELLS]
+        id = f"pysMulti.{self.service.name}.{self.stage}.{self.purpose}.{part}".replace("-", "_")
+        return {
+            "roleId": id if len(id) <= 64 else fit_id(id, f"{self.names.owner} {self.purpose} {part}", 64, "_"),
+            "role": {
+                "title": _title(f"{self.names.owner}: {self.does} ({part})"),
+                "description": "Printed by pys-multi permissions",
+                "stage": "GA",
+                "includedPermissions": wanted,
+            },
+        }
+
+    def is_named(self) -> str:
+        """The condition for buckets and secrets of this stage, or of all previews, and for the bucket of bundles."""
+        beginning = f"{self.service.name}-{self.stage}-"
+        buckets = [
+            f"projects/_/buckets/{bucket}"
+            for bucket in (beginning[:52].rstrip("-"), self._artefact_bucket or "pys-multi-")
+        ]
+        # A secret's full name has the project's number in it.
+        texts = [f"resource.name.startsWith({json.dumps(name)})" for name in buckets]
+        if self._secrets:
+            texts.append(f'resource.name.extract("/secrets/{{name}}").startsWith({json.dumps(beginning)})')
+        for source in self._secrets:
+            if source.secret:
+                texts.append(f'resource.name.extract("/secrets/{{name}}") == {json.dumps(source.secret)}')
+        return " || ".join(dict.fromkeys(texts))
+
+
+def _title(text: str) -> str:
+    return text.encode()[:100].decode(errors="ignore")
