@@ -15,7 +15,7 @@ _PUBSUB = "//pubsub.googleapis.com/"
 
 @dataclass(frozen=True, slots=True)
 class DeployedFunction:
-    """environment: plain variables. secrets: variable → name of the secret. timeout in seconds. invokers: IAM members."""
+    """environment: plain variables. secrets: variable → name of the secret. timeout: seconds. invokers: IAM members."""
 
     environment: Mapping[str, str]
     secrets: Mapping[str, str]

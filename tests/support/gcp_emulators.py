@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,51 +82,45 @@ class RestError(Exception):
 
 
 class Emulators:
-    """The three of them."""
+    """Processes of them. parts: which; Storage comes with Pub/Sub, to which it tells what happens to objects."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, parts: Collection[str] = ("pubsub", "firestore", "storage")) -> None:
         ports = [free_port() for _ in range(3)]
         self.pubsub_host, self.firestore_host = (f"127.0.0.1:{port}" for port in ports[:2])
         self.storage_url = f"http://127.0.0.1:{ports[2]}"
-        java = shutil.which("java") or "java"
-        pubsub, firestore = _jar(_PUBSUB), _jar(_FIRESTORE)
-        assert pubsub is not None, lacking()
-        assert firestore is not None, lacking()
-        at = ("--host=127.0.0.1", f"--port={ports[0]}"), ("--host=127.0.0.1", f"--port={ports[1]}")
-        main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-        environment = {**os.environ, "PUBSUB_EMULATOR_HOST": self.pubsub_host}
-        log = (folder / "emulators.log").open("ab")
-        self._processes = [
-            subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-            for command in (
-                [java, *_SMALL, "-jar", pubsub, *at[0]],
-                [java, *_SMALL, "-cp", firestore, main, *at[1]],
-            )
-        ]
-        self._log = log
         self.pubsub = Rest(f"http://{self.pubsub_host}")
         self.firestore = Rest(f"http://{self.firestore_host}", {"authorization": "Bearer owner"})
         self.storage = Rest(self.storage_url)
-        _wait(lambda: self.pubsub.call("GET", f"/v1/projects/{PROJECT}/topics"))
-        _wait(lambda: self.firestore.call("POST", f"/v1/projects/{PROJECT}/databases/x/documents:runQuery", _NOTHING))
-        # It publishes what happens to objects, and so comes after the topic that it publishes to.
-        self.changes = f"projects/{PROJECT}/topics/object-changes"
-        self.pubsub.call("PUT", f"/v1/{self.changes}", {})
-        self._processes.append(
-            subprocess.Popen(
-                [
-                    *(_storage_binary(), "-scheme", "http", "-backend", "memory", "-log-level", "error"),
-                    *("-host", "127.0.0.1", "-port", str(ports[2]), "-external-url", self.storage_url),
-                    *("-public-host", f"127.0.0.1:{ports[2]}"),
-                    *("-event.pubsub-project-id", PROJECT, "-event.pubsub-topic", "object-changes"),
-                    *("-event.list", "finalize,delete"),
-                ],
-                stdout=log,
-                stderr=log,
-                env=environment,
+        self._log = (folder / "emulators.log").open("ab")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        java = (shutil.which("java") or "java", *_SMALL)
+        if "pubsub" in parts:
+            jar = _jar(_PUBSUB)
+            assert jar is not None, lacking()
+            self._start(*java, "-jar", jar, "--host=127.0.0.1", f"--port={ports[0]}")
+        if "firestore" in parts:
+            jar = _jar(_FIRESTORE)
+            assert jar is not None, lacking()
+            self._start(*java, "-cp", jar, _FIRESTORE_MAIN, "--host=127.0.0.1", f"--port={ports[1]}")
+            query = f"/v1/projects/{PROJECT}/databases/x/documents:runQuery"
+            _wait(lambda: self.firestore.call("POST", query, _NOTHING))
+        if "pubsub" in parts:
+            _wait(lambda: self.pubsub.call("GET", f"/v1/projects/{PROJECT}/topics"))
+        if "storage" in parts:
+            self.changes = f"projects/{PROJECT}/topics/object-changes"
+            self.pubsub.call("PUT", f"/v1/{self.changes}", {})
+            self._start(
+                *(_storage_binary(), "-scheme", "http", "-backend", "memory", "-log-level", "error"),
+                *("-host", "127.0.0.1", "-port", str(ports[2]), "-external-url", self.storage_url),
+                *("-public-host", f"127.0.0.1:{ports[2]}"),
+                *("-event.pubsub-project-id", PROJECT, "-event.pubsub-topic", "object-changes"),
+                *("-event.list", "finalize,delete"),
             )
-        )
-        _wait(lambda: self.storage.call("GET", f"/storage/v1/b?project={PROJECT}"))
+            _wait(lambda: self.storage.call("GET", f"/storage/v1/b?project={PROJECT}"))
+
+    def _start(self, *command: str) -> None:
+        environment = {**os.environ, "PUBSUB_EMULATOR_HOST": self.pubsub_host}
+        self._processes.append(subprocess.Popen(command, stdout=self._log, stderr=self._log, env=environment))
 
     def environment(self) -> dict[str, str]:
         """Variables by which Google's clients, and ours, find them."""
@@ -143,6 +138,7 @@ class Emulators:
         self._log.close()
 
 
+_FIRESTORE_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 _NOTHING = {"structuredQuery": {"from": [{"collectionId": "none"}]}}
 
 

@@ -1,8 +1,9 @@
 """Who calls: the identity tokens that Google signs, checked by Cloud Run or, where strangers may call, here.
 
 A function none of whose routes strangers may call is closed: Cloud Run lets its invokers pass and nobody else, and
-replaces the signature of their token with a word ("Authenticating service-to-service"). An open function gets every
-request, with the token as it was sent; a token without a signature is nobody's there.
+replaces the signature of their token with a word. It says that it does so for services that are not public
+("Troubleshoot Cloud Run issues", identity token signature redacted; 2026-11): an open function gets every request,
+with the token as it was sent, and checks it; a token without a signature is nobody's there.
 """
 
 from __future__ import annotations

@@ -99,9 +99,8 @@ class Deliveries:
         limit = self._attempts.get(trigger, 0)
         if DUE in push.attributes:
             return self._delayed(push, trigger, kind, limit, request)
-        if limit and push.attempt > limit and trigger in self._dead:
-            # Its last delivery was never answered: the instance ended with it.
-            return self._bury(push, trigger, "its last delivery was not answered")
+        # Also one that was delivered more often than it may be: it may be that no instance was there to take it. What
+        # ends the instance with it is buried by Pub/Sub itself, after the attempts of its policy.
         error = self._run(push, trigger, kind, request)
         if error is None:
             return _DONE

@@ -296,9 +296,9 @@ def start_in_workers(adapter: Adapter) -> None:
             try:
                 adapter.start()
             except BaseException:
-                import traceback
+                import logging
 
-                traceback.print_exc()
+                logging.getLogger("pys_multi").critical("this instance cannot start", exc_info=True)
                 os._exit(3)  # gunicorn's "worker failed to boot": it tries no other
 
     os.register_at_fork(after_in_child=in_child)

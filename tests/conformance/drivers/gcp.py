@@ -28,13 +28,14 @@ from typing import Any, ClassVar
 from unittest import mock
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import pytest
 from tests.conformance.driver import BrokenOff, Fields, Ran, Reply, Settings, Streamed
 from tests.conformance.drivers.project import copied
 from tests.support import cloud_run
 from tests.support.cloud_run import Service
 from tests.support.functions_framework import Function, image
 from tests.support.gcp_document import Document, PushSubscription
-from tests.support.gcp_emulators import PROJECT, REGION, Emulators, RestError
+from tests.support.gcp_emulators import PROJECT, REGION, Emulators, RestError, lacking
 from tests.support.gcp_identity import Identity
 from tests.support.push import Pusher, Subscription
 
@@ -59,6 +60,8 @@ class GcpDriver:
     python: ClassVar[str] = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
     def start(self, project: Path, settings: Settings, folder: Path) -> None:
+        if why := lacking():
+            pytest.skip(why)
         self._environment = mock.patch.dict(
             os.environ, {f"PROBE_{name}": value for name, value in settings.secrets.items()}
         )
@@ -130,6 +133,8 @@ class GcpDriver:
         self._relay.start()
 
     def stop(self) -> None:
+        if not hasattr(self, "_environment"):
+            return
         self._stopped = True
         for pusher in self._pushers:
             pusher.stop()
