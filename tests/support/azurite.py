@@ -17,7 +17,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -52,9 +52,9 @@ def _install(folder: Path) -> None:
 
 
 class Azurite:
-    """One process with nothing in it; folder is for its certificate."""
+    """One process with nothing in it; folder is for its certificate. on_line: told of each line of its access log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_line: Callable[[str], None] = lambda _: None) -> None:
         home = installed()
         assert home is not None, WHY_NOT
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Azurite:
                 "node",
                 str(home / "node_modules/azurite/dist/src/azurite.js"),
                 *(part for port in ports for part in (port, "0")),
-                *("--inMemoryPersistence", "--disableTelemetry", "--silent"),
+                *("--inMemoryPersistence", "--disableTelemetry"),
                 *("--oauth", "basic", "--cert", str(self.certificate), "--key", str(key)),
                 *("--blobKeepAliveTimeout", "120", "--tableKeepAliveTimeout", "120", "--skipApiVersionCheck"),
             ],
@@ -79,16 +79,17 @@ class Azurite:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._said: list[str] = []
+        self._on_line = on_line
+        said: list[str] = []
         found: dict[str, str] = {}
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._said.append(line)
+            said.append(line)
             if match := _LISTENS.search(line):
                 found[match[1].lower()] = match[2]
             if len(found) == 3:
                 break
-        assert len(found) == 3, "".join(self._said)
+        assert len(found) == 3, "".join(said)
         threading.Thread(target=self._read, daemon=True).start()
         #: URLs of the account's blobs and tables.
         self.blob = f"{found['blob']}/{ACCOUNT}"
@@ -97,7 +98,8 @@ class Azurite:
     def _read(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
-            self._said.extend(lines)
+            for line in lines:
+                self._on_line(line.rstrip("\n"))
 
     def stop(self) -> None:
         self._process.terminate()
@@ -118,8 +120,10 @@ class Azurite:
         self.call("POST", f"{self.table}/Tables", json.dumps({"TableName": name}).encode())
         return f"{self.table}/{name}"
 
-    def call(self, method: str, url: str, body: bytes = b"", fields: Mapping[str, str] | None = None) -> bytes:
-        """What the account's owner gets."""
+    def call(
+        self, method: str, url: str, body: bytes = b"", fields: Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """The answer to the account's owner, which is one of success; its body was read and is gone."""
         parts = urlsplit(url)
         connection = http.client.HTTPSConnection(parts.netloc, timeout=30, context=self._trusts)
         try:
@@ -134,7 +138,7 @@ class Azurite:
             response = connection.getresponse()
             content = response.read()
             assert response.status < 300, (response.status, content)
-            return content
+            return response
         finally:
             connection.close()
 

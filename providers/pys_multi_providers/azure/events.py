@@ -31,6 +31,8 @@ ENCODING = "pys-multi-encoding"
 ATTRIBUTES = "pys-multi-attributes"
 #: A group that is too long for the id of a session, which is then a hash of it.
 GROUP = "pys-multi-group"
+#: When a delayed message was sent, in seconds since the epoch: to Service Bus that is when it is delivered first.
+SENT = "pys-multi-sent"
 
 _CREATED, _DELETED = "Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobDeleted"
 
@@ -68,13 +70,15 @@ def _message(body: bytes, attributes: dict[str, str], **fields: Any) -> Message:
         from binascii import a2b_base64
 
         body = a2b_base64(body)
-    packed, group = attributes.pop(ATTRIBUTES, ""), attributes.pop(GROUP, "")
+    packed, group, sent = (attributes.pop(name, "") for name in (ATTRIBUTES, GROUP, SENT))
     if packed:
         from json import loads
 
         attributes.update(loads(packed))
     if group:
         fields["group"] = group
+    if sent:
+        fields["sent_at"] = float(sent)
     return Message(body, attributes=attributes, **fields)
 
 

@@ -17,7 +17,7 @@ from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
 from pys_multi.resources import ObjectInfo, Table
 from pys_multi_providers.azure.calls import Absent, Answer, Connections, sent
-from pys_multi_providers.azure.events import ATTRIBUTES, ENCODING, GROUP
+from pys_multi_providers.azure.events import ATTRIBUTES, ENCODING, GROUP, SENT
 from pys_multi_providers.azure.tables import TableVerbs
 from pys_multi_providers.azure.tokens import SERVICE_BUS, STORAGE, Tokens
 
@@ -248,12 +248,14 @@ def _message(id: str, message: Outgoing) -> Json:
         from email.utils import formatdate
 
         # Whole seconds, and not before its time.
-        broker["ScheduledEnqueueTimeUtc"] = formatdate(-int(-(time() + message.delay) // 1), usegmt=True)
+        now = time()
+        properties[SENT] = f"{now:.3f}"
+        broker["ScheduledEnqueueTimeUtc"] = formatdate(-int(-(now + message.delay) // 1), usegmt=True)
     entry: Json = {"Body": body, "BrokerProperties": broker}
     return {**entry, "UserProperties": properties} if properties else entry
 
 
-_OWN = frozenset((ENCODING, ATTRIBUTES, GROUP))
+_OWN = frozenset((ENCODING, ATTRIBUTES, GROUP, SENT))
 
 
 def _batches(written: Iterable[str]) -> Iterator[list[str]]:

@@ -21,7 +21,7 @@ from azurefunctions.extensions import base  # type: ignore[import-untyped,import
 
 from pys_multi.errors import HTTPError
 from pys_multi.http import MAX_BODY_BYTES, Request, Response
-from pys_multi.runtime import stream_of
+from pys_multi.runtime import BODILESS, stream_of
 from pys_multi_providers.azure.deadlines import TimeIsUp
 from pys_multi_providers.azure.fronts import RAW_URL, client_of, fields_of, path_of
 
@@ -203,7 +203,7 @@ def _request(method: str, target: str, pairs: list[tuple[str, str]], headers: di
 async def _send(writer: asyncio.StreamWriter, method: str, outgoing: Outgoing) -> bool:
     response = outgoing.response
     if type(response.body) is bytes:
-        writer.write(_head(response, method) + response.body)
+        writer.write(_head(response, is_head=method == "HEAD") + response.body)
         await writer.drain()
         return True
     loop, chunks = asyncio.get_running_loop(), stream_of(response)
@@ -213,7 +213,7 @@ async def _send(writer: asyncio.StreamWriter, method: str, outgoing: Outgoing) -
     except (Exception, TimeIsUp) as error:
         response = outgoing.refuse(error)
         body = response.body if isinstance(response.body, bytes) else b""
-        writer.write(_head(response, method) + body)
+        writer.write(_head(response, is_head=method == "HEAD") + body)
         await writer.drain()
         return True
     return await _stream(writer, outgoing, chunks, first)
@@ -223,11 +223,10 @@ async def _stream(
     writer: asyncio.StreamWriter, outgoing: Outgoing, chunks: Iterator[bytes], chunk: bytes | None
 ) -> bool:
     loop = asyncio.get_running_loop()
-    length = next((value for name, value in outgoing.response.headers if name.lower() == "content-length"), None)
-    writer.write(_head(outgoing.response, "", chunked=length is None))
+    writer.write(_head(outgoing.response, chunked=True))
     try:
         while chunk is not None:
-            writer.write(chunk if length is not None else b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await _drained(writer)
             chunk = await loop.run_in_executor(_threads, outgoing.next, chunks)
     except _Gone:
@@ -238,8 +237,7 @@ async def _stream(
         # Without its end the caller sees that it is not whole.
         writer.transport.abort()
         return False
-    if length is None:
-        writer.write(b"0\r\n\r\n")
+    writer.write(b"0\r\n\r\n")
     await writer.drain()
     return True
 
@@ -261,14 +259,14 @@ def _close(chunks: Iterator[bytes]) -> None:
         close()
 
 
-def _head(response: Response, method: str, *, chunked: bool = False) -> bytes:
+def _head(response: Response, *, is_head: bool = False, chunked: bool = False) -> bytes:
     lines = [f"HTTP/1.1 {response.status} -"]
-    has_length = False
     for name, value in fields_of(response):
-        has_length = has_length or name.lower() == "content-length"
-        lines.append(f"{name}: {value}")
+        # How long a body is, is counted here; after HEAD there is none to count.
+        if is_head or name.lower() != "content-length":
+            lines.append(f"{name}: {value}")
     if chunked:
         lines.append("transfer-encoding: chunked")
-    elif not has_length and response.status not in (204, 304) and method != "HEAD":
+    elif not is_head and response.status not in BODILESS:
         lines.append(f"content-length: {len(response.body)}")  # type: ignore[arg-type]  # bytes, where it is not chunked
     return "\r\n".join((*lines, "", "")).encode("latin-1")
