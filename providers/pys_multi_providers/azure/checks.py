@@ -11,8 +11,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from pydantic import ValidationError
+
 from pys_multi.errors import DefinitionError
-from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
+from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Service, Subscribe
 from pys_multi_providers.azure import cron, entry
 from pys_multi_providers.azure.expressions import MAX_EXPRESSION
 from pys_multi_providers.azure.secrets import granted, source
@@ -38,6 +40,16 @@ _RESERVED = re.compile(
 )
 #: Azure would put the value of a secret or of a configuration store in its place.
 _REFERENCE = re.compile(r"\s*@Microsoft\.(KeyVault|AppConfiguration)\(", re.IGNORECASE)
+
+
+def has_valid_options(service: Service) -> bool:
+    """Whether the options of every function are ones that this provider has."""
+    try:
+        for function in service.functions:
+            options_of(function)
+    except ValidationError:
+        return False
+    return True
 
 
 def problems(deployment: Deployment) -> Iterator[Problem]:

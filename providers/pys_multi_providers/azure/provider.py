@@ -74,6 +74,8 @@ class AzureProvider:
 
     def check(self, deployment: Deployment) -> list[Problem]:
         """What Azure would refuse or do otherwise."""
+        if not checks.has_valid_options(deployment.service):
+            return []  # the tools say what is wrong with them
         found = list(checks.problems(deployment))
         if not deployment.service.functions or any(problem.severity == "error" for problem in found):
             return found  # the template would be of something else, or there is none
