@@ -1,0 +1,318 @@
+"""A project and its stage on an ARM server of the tests, deployed as a user does it, and looked at from the outside."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.arm.data import Reply
+from tests.support.arm.server import ArmServer
+from tests.support.arm.sites import Keys, Running
+from tests.support.azure_host.app import FunctionApp, NotStarted
+from tests.support.azure_host.front import Front
+from tests.support.azure_host.image import Image, image
+from tests.support.azure_schemas import problems
+from tests.support.fault_proxy import Answer, Call
+
+from pys_multi.model import Service
+from pys_multi_providers.azure import entry
+from pys_multi_tools import pipeline
+from pys_multi_tools.bundle import Bundle, build
+from pys_multi_tools.deployment import Change, Outputs, Plan, Progress, Status
+
+APP = """
+import json, os
+from pys_multi import App
+
+app = App("{service}")
+jobs = app.queue("jobs", retries=1)
+stock = app.table("stock", key="sku")
+key = app.secret("API_KEY")
+api = app.function("api", timeout=10, uses=[jobs.send, stock.get, key])
+worker = app.function("worker", timeout=10, uses=[stock.put])
+
+@api.get("/hello/{{name}}", public=True)
+def hello(name: str) -> dict[str, str]:
+    return {{"hello": name, "build": "{mark}"}}
+
+@api.get("/private")
+def private() -> dict[str, str]:
+    return {{"private": "yes"}}
+
+@api.get("/secret", public=True)
+def secret() -> dict[str, int]:
+    return {{"letters": len(key.value())}}
+
+@worker.consume(jobs)
+def work(message) -> None:
+    item = json.loads(message.body)
+    if item["sku"] == "bad":
+        raise ValueError("a bad one")
+    print("worked on", item["sku"])
+
+@worker.schedule("0 4 * * *")
+def nightly() -> None:
+    print("nightly", "{mark}")
+"""
+SECRET = "s3cr3t-canary-0123456789"
+GROUP, LOCATION = "tests", "westeurope"
+KINDS = ("resource_manager", "blob", "table", "service_bus", "key_vault", "logs", "scm", "app")
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+class AzureStage:
+    """A project with one module, ``app.py``, and its stage ``test``."""
+
+    def __init__(self, root: Path, url: str, service: str = "shop", stage: str = "test", code: str = APP) -> None:
+        self.root, self.url, self.service, self.stage, self._code = root, url, service, stage, code
+        self.progress: list[Progress] = []
+        self.group, self.location = GROUP, LOCATION
+        self.settings = ""
+        self._cache = root.parent / "bundle-cache"
+        self.write()
+
+    def write(self, mark: str = "one", change: Callable[[str], str] = lambda code: code) -> None:
+        """The code of the service; ``mark`` is what its answers show, ``change`` edits it."""
+        self.root.mkdir(exist_ok=True, parents=True)
+        code = change(self._code.format(service=self.service, mark=mark))
+        (self.root / "app.py").write_text(code, encoding="utf-8")
+        settings = f'[tool.pys-multi]\ncloud = ["azure"]\npython = "{PYTHON}"\n'
+        settings += '[tool.pys-multi.secrets]\nAPI_KEY = "env:API_KEY"\n[tool.pys-multi.azure]\n'
+        settings += f'resource_group = "{self.group}"\n' + (f'location = "{self.location}"\n' if self.location else "")
+        settings += "[tool.pys-multi.azure.endpoints]\n" + "".join(f'{kind} = "{self.url}"\n' for kind in KINDS)
+        (self.root / "pyproject.toml").write_text(settings + self.settings, encoding="utf-8")
+
+    def place(self) -> pipeline.Placement:
+        return pipeline.place(pipeline.load(self.root, self.stage))[0]
+
+    def bundle(self, placement: pipeline.Placement) -> Bundle:
+        deployment = placement.deployment
+        target = placement.provider.target(deployment)
+        return build(deployment.project, deployment.app, deployment.service, target, preflight=False, cache=self._cache)
+
+    def deploy(self, plan: Plan | None = None) -> Outputs:
+        placement = self.place()
+        self.progress.clear()
+        return pipeline.deploy(placement, self.progress.append, plan=plan, bundle=self.bundle(placement)).outputs
+
+    def plan(self, *, refresh: bool = False) -> tuple[Change, ...]:
+        return pipeline.plan(self.place(), refresh=refresh).pending
+
+    def rollback(self, build_id: str | None = None) -> Outputs:
+        return pipeline.rollback(self.place(), build_id, self.progress.append)
+
+    def destroy(self, *, delete_data: bool = True) -> None:
+        self.progress.clear()
+        pipeline.destroy(self.place(), delete_data=delete_data, progress=self.progress.append)
+
+    def status(self) -> Status:
+        return pipeline.status(self.place())
+
+    def told(self) -> str:
+        """All progress of the last step, as text."""
+        return "\n".join(f"{p.step}: {p.text}" for p in self.progress)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """os.environ with these variables."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def server(launch: Callable[[bytes, Mapping[str, str], Keys], Running]) -> ArmServer:
+    """A server that holds what is put against the published interfaces."""
+    made = ArmServer(launch)
+    made.world.schema = lambda kind, api, body: problems({"type": kind, "apiVersion": api, **body})
+    return made
+
+
+# ---- what runs a published app
+
+
+class Worker:
+    """An app in Microsoft's Python worker, behind the tests' host."""
+
+    def __init__(self, found: Image, package: bytes, settings: Mapping[str, str], keys: Keys) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="azure-app-"))
+        zipfile.ZipFile(io.BytesIO(package)).extractall(self._folder)
+        self.said: list[str] = []
+        name = settings.get("PYS_MULTI_FUNCTION", "app")
+        self._app = FunctionApp(name, found, self._folder, settings, on_log=lambda log: self.said.append(log.message))
+        self._app.key = keys.default
+        self._front = Front(self._app)
+        try:
+            self.functions = [(function.name, function.kind) for function in self._app.functions()]
+        except NotStarted as error:
+            self.said.append(str(error))
+            self.functions = []
+
+    def call(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if not self.functions:
+            return 404, {}, b""
+        dropped = ("content-length", "connection", "accept-encoding")
+        fields = [(name, value) for name, value in headers.items() if name not in dropped]
+        answer = self._front.call(method, target, fields, body)
+        kept = {n.lower(): v for n, v in answer.fields if n.lower() not in ("content-length", "transfer-encoding")}
+        return answer.status, kept, answer.body
+
+    def stop(self) -> None:
+        self._app.stop()
+        shutil.rmtree(self._folder)
+
+
+def in_worker() -> Callable[[bytes, Mapping[str, str], Keys], Running]:
+    """Launches apps in Microsoft's worker."""
+    found = image(PYTHON)
+    assert found is not None
+    return lambda package, settings, keys: Worker(found, package, settings, keys)
+
+
+class OnPaper:
+    """An app that only says which build it is and what would be indexed: where a test is not about what runs."""
+
+    def __init__(self, service: Service, package: bytes, settings: Mapping[str, str]) -> None:
+        with zipfile.ZipFile(io.BytesIO(package)) as bundle:
+            self._build = json.loads(bundle.read("pys_multi_build.json"))["build_id"]
+        [function] = [f for f in service.functions if f.name == settings["PYS_MULTI_FUNCTION"]]
+        self.functions = [(name, "?") for name in entry.function_names(service, function)]
+
+    def call(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if target != "/.pys-multi/health" or not self.functions:
+            return 404, {}, b""
+        return 200, {"content-type": "application/json"}, json.dumps({"build_id": self._build}).encode()
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+# ---- what is there
+
+
+def inventory(arm: ArmServer) -> dict[str, Any]:
+    """Everything of the group, by type; what is the same after every deploy that ended well."""
+    found: dict[str, Any] = {}
+    for entry_ in arm.world.resources.values():
+        kind = entry_["type"].rpartition("/")[2]
+        scope = entry_["id"].partition("/providers/")[2] if kind == "roleAssignments" else entry_["name"]
+        found.setdefault(kind, []).append(scope)
+    found = {kind: sorted(names) for kind, names in sorted(found.items())}
+    found["groups"] = sorted(arm.world.groups)
+    found["deleted vaults"] = sorted(arm.world.deleted_vaults)
+    found["deployments"] = {d.name: d.state for d in arm.deployments.all.values()}
+    return found
+
+
+def served(arm: ArmServer) -> dict[str, str]:
+    """What every app says that it runs, by function."""
+    answers = {}
+    for site in arm.world.of_type("Microsoft.Web/sites"):
+        keys = arm.sites[site["name"]].keys
+        name = site["name"].lower()
+        _, _, body = arm.sites.app(name, "GET", "/.pys-multi/health", {"x-functions-key": keys.default}, b"")
+        answers[site["tags"]["pys-multi-function"]] = json.loads(body)["build_id"] if body else ""
+    return answers
+
+
+# ---- Azure's protocols, for the proxy
+
+_NAMED = ("resourcegroups", "deployments", "sites", "vaults", "namespaces", "storageaccounts", "topics", "systemtopics")
+
+
+def name_of(call: Call) -> str:
+    """What a call is about, without the names that differ by service."""
+    host = call.headers.get("host", "").partition(":")[0]
+    path, _, query = call.path.partition("?")
+    if host.endswith(".scm.azurewebsites.net"):
+        return f"scm.{call.method} {_function(host)} {'/'.join(path.split('/')[:3])}"
+    if host.endswith(".azurewebsites.net"):
+        return f"app.{call.method} {_function(host)} {path}"
+    if host.endswith(".blob.core.windows.net"):
+        blob = path.partition("pys-multi-releases")[2]
+        kind = "list" if "comp=list" in query else blob.split("/")[1] if blob.count("/") > 1 else "zip"
+        return f"blob.{call.method} {kind}"
+    if host.endswith(".vault.azure.net"):
+        return f"vault.{call.method} {path}"
+    if host.endswith(".servicebus.windows.net"):
+        return f"bus.{call.method} {path.rpartition('/')[2]}"
+    if host == "api.loganalytics.io":
+        return "logs.query"
+    if path == "/msi/token":
+        return "token"
+    parts = path.strip("/").lower().split("/")
+    if "roleassignments" in parts:
+        return f"arm.{call.method} roleassignments" + (
+            f" {query.rpartition('=')[2][-12:]}" if call.method != "GET" else ""
+        )
+    if parts[-1] == "providers" or "providers" not in parts:
+        return f"arm.{call.method} {'/'.join(parts[2:3] + parts[4:])}{' tagged' if 'filter' in query else ''}"
+    last = len(parts) - 1 - parts[::-1].index("providers")
+    tail = parts[last + 2 :]
+    words = [tail[0]] + [
+        f"{part}" for part in tail[1:] if part in _ACTIONS or part in _NAMED or not part[-1:].isalnum()
+    ]
+    names = [_function(part) for part in tail[1:] if part not in words]
+    return f"arm.{call.method} {' '.join(dict.fromkeys(words))} {' '.join(n for n in names if n)}".strip()
+
+
+_ACTIONS = (
+    "whatif",
+    "operations",
+    "exporttemplate",
+    "listkeys",
+    "functions",
+    "queues",
+    "subscriptions",
+    "containers",
+    "tables",
+    "eventsubscriptions",
+    "refresh",
+    "purge",
+)
+
+
+def _function(name: str) -> str:
+    """The function that is in a name, if one is."""
+    return next((f for f in ("api", "worker") if f"-{f}-" in name), "")
+
+
+def is_read(name: str) -> bool:
+    """Whether a call changes nothing; some reads are asked by POST."""
+    method = name.partition(".")[2].partition(" ")[0]
+    return (
+        name == "token"
+        or name == "logs.query"
+        or method in ("GET", "HEAD")
+        or name.endswith(_READ_BY_POST)
+        or any(word in name for word in _READ_BY_POST)
+    )
+
+
+_READ_BY_POST = ("whatif", "exporttemplate", "listkeys")
+
+
+def refusal(code: str, text: str, status: int, headers: Mapping[str, str] | None = None) -> Callable[[Call], Answer]:
+    """An error in the form of whoever is asked."""
+
+    def answer(call: Call) -> Answer:
+        if name_of(call).startswith("blob."):
+            body = f"<Error><Code>{code}</Code><Message>{text}</Message></Error>"
+            return Answer(status, {"content-type": "application/xml", **(headers or {})}, body.encode())
+        body = json.dumps({"error": {"code": code, "message": text}})
+        return Answer(status, {"content-type": "application/json", **(headers or {})}, body.encode())
+
+    return answer
