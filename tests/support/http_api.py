@@ -3,7 +3,8 @@
 Written from the developer guide ("Create AWS Lambda proxy integrations for HTTP APIs", "Create routes for HTTP APIs",
 "Quotas for HTTP APIs"; 2026-11). Where the guide is silent: paths come decoded, and only text, JSON, XML and
 JavaScript in UTF-8 come as text, as recorded events show. What a function answers is checked strictly.
-Left out: that an encoded "?" is reported to end the path, and authorizers other than AWS's own signatures.
+Of a JWT authorizer only that it answers by itself where there is no token ("Control access to HTTP APIs with JWT
+authorizers"); what it finds in a token is left out, and that an encoded "?" is reported to end the path.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ _SIGNER = {
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """One route. key: "GET /orders/{id}" or "$default". iam: whether its callers must be known to AWS."""
+    """One route. key: "GET /orders/{id}" or "$default". iam: whether its callers must be known to AWS. jwt: whether they
+    must bring a token."""
 
     key: str
     invoke: Invoke
     iam: bool = False
+    jwt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class HttpApi:
         route, parameters = found
         if route.iam and not known:
             return _own(403, "Forbidden")
+        if route.jwt and not any(n.lower() == "authorization" and v.lower().startswith("bearer ") for n, v in fields):
+            return _own(401, "Unauthorized", ("www-authenticate", "Bearer"))
         event = self._event(route.key, parameters, method, decoded, query, host, fields, body)
         if route.iam:
             event["requestContext"]["authorizer"] = {"iam": _SIGNER}
@@ -232,6 +237,6 @@ def _answer(payload: Any, method: str) -> Answer:
     return Answer(status, [*fields, ("apigw-requestid", uuid.uuid4().hex[:16])], body)
 
 
-def _own(status: int, message: str) -> Answer:
+def _own(status: int, message: str, *more: tuple[str, str]) -> Answer:
     body = dumps({"message": message}).encode()
-    return Answer(status, [("content-type", "application/json"), ("content-length", str(len(body)))], body)
+    return Answer(status, [("content-type", "application/json"), ("content-length", str(len(body))), *more], body)

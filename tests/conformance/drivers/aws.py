@@ -120,7 +120,8 @@ class AwsDriver:
         for _, route in self._stack.all("AWS::ApiGatewayV2::Route"):
             integration = resources[route["Target"]["Fn::Sub"].removeprefix("integrations/${").rstrip("}")]
             function = self._of_alias(template, integration["Properties"]["IntegrationUri"])
-            yield ApiRoute(route["RouteKey"], function.invoke, iam=route["AuthorizationType"] == "AWS_IAM")
+            asks = route["AuthorizationType"]
+            yield ApiRoute(route["RouteKey"], function.invoke, iam=asks == "AWS_IAM", jwt=asks == "JWT")
 
     def _mappings(self, template: Any) -> Iterator[Mapping_]:
         for _, source in self._stack.all("AWS::Lambda::EventSourceMapping"):

@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from tests.support.aws_service import deployment, template
+from tests.support.http_api import Answer, ApiRoute, HttpApi
+from tests.support.lambda_runtime import Result
 
-from pys_multi import App, Request
+from pys_multi import JWT, App, Request
 from pys_multi.runtime import Runtime
 from pys_multi_providers.aws.fronts import known_to_aws
 from pys_multi_providers.aws.runtime import Adapter
@@ -85,3 +88,32 @@ def test_a_load_balancer_knows_nobody() -> None:
 def test_a_public_route_asks_nobody() -> None:
     answer = adapter("http-api")(version_2("/outer"), Invocation())
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"principal": None})
+
+
+TOKENS = JWT(issuer="https://login.example", audience="shop", jwks_url="https://login.example/.well-known/jwks.json")
+
+
+def tokens_of(native: bool) -> str:
+    """What a route with tokens asks API Gateway for."""
+    app = App("shop")
+    app.get("/mine", auth=TOKENS)(lambda: None)
+    found = template(deployment(app, native_jwt=native))
+    [route] = [r for r in found.of_type("AWS::ApiGatewayV2::Route").values() if r["RouteKey"] == "GET /mine"]
+    return str(route["AuthorizationType"])
+
+
+def test_a_request_without_a_token_is_answered_as_on_every_provider_unless_api_gateway_checks_it() -> None:
+    app = App("shop")
+    app.get("/mine", auth=TOKENS)(lambda: None)
+    runtime = Runtime(app, "main", private=known_to_aws, logs=False)
+    runtime.start()
+    entry = Adapter(runtime, "http-api")
+
+    def get(native: bool) -> Answer:
+        route = ApiRoute("GET /mine", lambda event: Result(entry(event, Invocation())), jwt=tokens_of(native) == "JWT")
+        return HttpApi([route]).call("GET", "/mine")
+
+    own, gateways = get(native=False), get(native=True)
+    assert own.status == gateways.status == 401
+    assert dict(own.fields)["content-type"] == "application/problem+json"
+    assert json.loads(gateways.body) == {"message": "Unauthorized"}

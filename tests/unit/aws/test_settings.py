@@ -29,7 +29,7 @@ def test_without_a_table_there_are_defaults(tmp_path: Path) -> None:
         "arm64",
         "http-api",
         30,
-        True,
+        False,
     )
     assert found.region is None
     assert found.tags == {}
@@ -43,7 +43,7 @@ def test_a_full_table_is_taken(tmp_path: Path) -> None:
         profile = "work"
         architecture = "x86_64"
         http = "function-url"
-        native_jwt = false
+        native_jwt = true
         log_retention_days = 365
         artefact_bucket = "team-bundles"
         tags = { "cost-centre" = "42" }

@@ -68,7 +68,9 @@ DOMAIN = {
 
 @pytest.fixture(scope="module")
 def everything() -> Template:
-    return template(deployment(full(), secrets=SECRETS, environment={"LOG_LEVEL": "info"}, domain=DOMAIN))
+    return template(
+        deployment(full(), secrets=SECRETS, environment={"LOG_LEVEL": "info"}, domain=DOMAIN, native_jwt=True)
+    )
 
 
 def example(name: str) -> str:
