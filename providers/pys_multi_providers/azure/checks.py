@@ -88,8 +88,8 @@ def fits(text: str) -> Iterator[Problem]:
         for setting in settings:
             if len(setting["value"]) > MAX_EXPRESSION and setting["name"].startswith("PYS_MULTI_"):
                 function = resource["tags"]["pys-multi-function"]
-                size = f"{len(setting['value']):,} characters"
-                what = f"to say where its resources are takes {size}, and Resource Manager takes {MAX_EXPRESSION:,}"
+                length = f"{len(setting['value']):,} characters"
+                what = f"to say where its resources are takes {length}, and Resource Manager takes {MAX_EXPRESSION:,}"
                 yield _error(f"function {function}", what, "use fewer resources in one function")
 
 

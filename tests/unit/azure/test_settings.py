@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pys_multi_providers.azure.clouds import CLOUDS
-from pys_multi_providers.azure.settings import AzureOptions, AzureSettings
+from pys_multi_providers.azure.settings import AzureOptions, AzureSettings, EndpointSettings
 from pys_multi_tools.errors import SettingsError
 from pys_multi_tools.project import Project
 
@@ -92,3 +92,10 @@ def test_every_cloud_has_addresses_of_its_own() -> None:
     assert set(CLOUDS) == {"public", "china", "usgov"}
     for field in ("storage", "service_bus", "vault", "sites", "resource_manager", "authority", "logs"):
         assert len({getattr(cloud, field) for cloud in CLOUDS.values()}) == 3
+
+
+def test_every_setting_and_option_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "providers" / "azure.md").read_text(encoding="utf-8")
+    for model in (AzureSettings, EndpointSettings, AzureOptions):
+        for name in model.model_fields:
+            assert f"{name} =" in page or f"`{name}`" in page or f'"{name}":' in page, name
