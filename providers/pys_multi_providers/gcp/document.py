@@ -19,7 +19,7 @@ FUNCTION = "cloudfunctions.v2.projects.locations.functions"
 _IAM = ":iam"
 _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 #: Values of a user's own, in which nothing is replaced.
-_VERBATIM = frozenset({"environmentVariables"})
+_VERBATIM = frozenset({"environmentVariables", "object_name_prefix"})
 
 
 @dataclass(frozen=True, slots=True)
