@@ -82,8 +82,8 @@ def fields_of(response: Response) -> list[tuple[str, str]]:
     return [pair for pair in response.headers if pair[0].lower() not in HOP_BY_HOP]
 
 
-def respond(response: Response) -> Any:
-    """An azure-functions HttpResponse of a response."""
+def respond(response: Response, method: str) -> Any:
+    """An azure-functions HttpResponse of a response to a request of this method."""
     from azure.functions import HttpResponse  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     from pys_multi.runtime import whole_body
@@ -94,9 +94,7 @@ def respond(response: Response) -> Any:
         name = name.lower()
         if name == "set-cookie":
             cookies.append(value)
-        elif name == "content-length":
-            continue  # the host writes its own, and none of a body that is not there
-        else:
+        elif name != "content-length" or method == "HEAD":  # the host counts the body that is there
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     made = HttpResponse(whole_body(response), status_code=response.status, headers=headers)
     for cookie in cookies:

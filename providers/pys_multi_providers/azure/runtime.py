@@ -94,9 +94,9 @@ class Entry:
         if is_streamed:
             return self._streamed_answer(request, answer, deadline, error)
         try:
-            return self._deadlines.run(lambda request: respond(answer(request)), request, deadline)
+            return self._deadlines.run(lambda request: respond(answer(request), request.method), request, deadline)
         except (Exception, TimeIsUp) as failure:  # a stream that broke off
-            return respond(self._refuse(request, failure))
+            return respond(self._refuse(request, failure), request.method)
 
     def _streamed_answer(
         self, request: Request, answer: Callable[[Request], Response], deadline: float, error: HTTPError | None

@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from types import SimpleNamespace
 
 
@@ -185,12 +186,22 @@ async def main():
     root.addHandler(AsyncLoggingHandler(link, library.invocation_id_cv))
     worker = Worker(link, library, _protos())
     link.send(started=await worker.start(folder))
-    reader, _ = await asyncio.open_connection(sock=connection.dup(), limit=256 * 1024 * 1024)
-    running = set()
-    while line := await reader.readline():
-        task = asyncio.create_task(worker.invoke(json.loads(line)))
+    # Read in a thread: an event loop would make the socket one that does not wait, also for what is written.
+    loop, running = asyncio.get_running_loop(), set()
+
+    def begin(line):
+        task = loop.create_task(worker.invoke(json.loads(line)))
         running.add(task)
         task.add_done_callback(running.discard)
+
+    def read():
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                loop.call_soon_threadsafe(begin, line)
+        os._exit(0)  # the host is gone
+
+    threading.Thread(target=read, daemon=True).start()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
