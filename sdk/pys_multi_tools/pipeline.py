@@ -431,7 +431,7 @@ def permissions(
         account=account,
         repository=repository,
         environment=environment or (placement.deployment.stage if purpose == "deploy" else purpose),
-        **({} if purpose == "deploy" else {"purpose": purpose}),
+        purpose=purpose,
     )
 
 

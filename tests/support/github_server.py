@@ -37,6 +37,16 @@ _DEPLOYMENT_FIELDS = {
 _STATUS_FIELDS = {
     "state", "target_url", "log_url", "description", "environment", "environment_url", "auto_inactive",
 }  # fmt: skip
+#: Of the exchange of Google's token service, as its description has them ("sts", v1).
+STS_FIELDS = {
+    "grant_type", "audience", "scope", "requested_token_type", "subject_token", "subject_token_type", "options",
+    "actor_token", "actor_token_type",
+}  # fmt: skip
+#: Of generateAccessToken ("iamcredentials", v1).
+IAM_FIELDS = {"delegates", "scope", "lifetime"}
+#: "Third case: access token request with a federated credential", and what Microsoft's library adds.
+AZURE_FIELDS = {"client_id", "scope", "client_assertion_type", "client_assertion", "grant_type"}
+AZURE_OWN_FIELDS = {"client_info", "claims"}
 
 
 @cache
@@ -337,9 +347,17 @@ class GitHub:
 
     def gcp_sts(self, request: Request) -> tuple[int, Any, dict[str, str]]:
         fields = request.body
-        audience = str(fields.get("audience", ""))
-        if fields.get("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange":
+        _only(fields, STS_FIELDS, required=STS_FIELDS - {"options", "actor_token", "actor_token_type"})
+        audience = str(fields["audience"])
+        kinds = (
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+        )
+        if any(fields[name] != value for name, value in kinds) or not fields["scope"]:
             raise Refused(400, "invalid_request")
+        if not re.fullmatch(r"//iam.googleapis.com/projects/\d+/locations/global/workloadIdentityPools/.+", audience):
+            return 400, {"error": "invalid_request", "error_description": 'Invalid value for "audience".'}, {}
         claims = self.verified(fields["subject_token"], audience, f"https:{audience}")
         if not self.gcp(claims):
             text = "The given credential is rejected by the attribute condition."
@@ -351,11 +369,20 @@ class GitHub:
     def gcp_iam(self, request: Request, _account: str) -> tuple[int, Any, dict[str, str]]:
         if not request.authorization.startswith("Bearer ya29.federated-"):
             return 401, {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "no"}}, {}
+        _only(request.body, IAM_FIELDS, required={"scope"})
+        lifetime = re.fullmatch(r"(\d+)s", request.body.get("lifetime", "3600s"))
+        if not isinstance(request.body["scope"], list) or not lifetime or not 0 < int(lifetime[1]) <= 3600:
+            return 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no"}}, {}
         token = "ya29.account-" + secrets.token_urlsafe(24)
         return 200, {"accessToken": token, "expireTime": _now()}, {}
 
     def azure_token(self, request: Request, _tenant: str) -> tuple[int, Any, dict[str, str]]:
         form = request.body
+        _only(form, AZURE_FIELDS | AZURE_OWN_FIELDS, required=AZURE_FIELDS)
+        if form["grant_type"] != "client_credentials" or not form["scope"].endswith("/.default"):
+            return 400, {"error": "invalid_request", "error_description": "AADSTS1002012: scope\r\nTrace ID: x"}, {}
+        if form["client_assertion_type"] != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer":
+            return 400, {"error": "invalid_request", "error_description": "AADSTS50027\r\nTrace ID: x"}, {}
         claims = self.verified(form["client_assertion"], "api://AzureADTokenExchange")
         if not self.azure(form["client_id"], claims):
             text = (
@@ -365,6 +392,12 @@ class GitHub:
         part = base64.urlsafe_b64encode(b'{"a":"azure"}').decode().rstrip("=")
         token = f"eyJhbGciOiJub25lIn0.{part}.{secrets.token_urlsafe(24)}"
         return 200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}, {}
+
+    def azure_configuration(self, request: Request, tenant: str) -> tuple[int, Any, dict[str, str]]:
+        """Where its tokens are had, which Microsoft's own library asks first."""
+        base = f"https://login.example/azure/{tenant}/oauth2/v2.0"
+        found = {"issuer": base, "token_endpoint": f"{base}/token", "authorization_endpoint": f"{base}/authorize"}
+        return 200, found, {}
 
 
 _API = f"/api/repos/{REPOSITORY}"
@@ -384,6 +417,7 @@ _ROUTES: list[tuple[str, str, Callable[..., tuple[int, Any, dict[str, str]]]]] =
     ("POST", "/gcp/sts/v1/token", GitHub.gcp_sts),
     ("POST", r"/gcp/iam/v1/projects/-/serviceAccounts/([^/:]+):generateAccessToken", GitHub.gcp_iam),
     ("POST", r"/azure/([0-9a-f-]+)/oauth2/v2.0/token", GitHub.azure_token),
+    ("GET", r"/azure/([0-9a-f-]+)/v2.0/.well-known/openid-configuration", GitHub.azure_configuration),
 ]
 
 _AWS_ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">

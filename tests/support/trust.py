@@ -1,13 +1,18 @@
 """Trust policies evaluated as the clouds document it: whether the claims of a verified token are let in.
 
 AWS: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+Google Cloud: https://cloud.google.com/iam/docs/workload-identity-federation; its expressions by Google's own library
+Azure: https://learn.microsoft.com/entra/workload-id/workload-identity-federation
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+
+from cel_expr_python import cel
 
 Json = Mapping[str, Any]
 
@@ -16,16 +21,26 @@ ISSUER = "https://token.actions.githubusercontent.com"
 IDS = ("12", "34")
 
 
+#: The audiences of the clouds that have one for every workflow.
+AWS_AUDIENCE, AZURE_AUDIENCE = "sts.amazonaws.com", "api://AzureADTokenExchange"
+
+
 def claims_of(
-    repository: str = "acme/shop", *, environment: str | None = "prod", ids: bool = False, **more: Any
+    repository: str = "acme/shop",
+    *,
+    environment: str | None = "prod",
+    ids: bool = False,
+    aud: str = AWS_AUDIENCE,
+    **more: Any,
 ) -> dict[str, Any]:
-    """The claims of a token of GitHub for a job of that repository in that environment."""
+    """The claims of a token of GitHub for a job of that repository in that environment, for an audience."""
     owner, name = repository.split("/")
     shown = f"{owner}@{IDS[0]}/{name}@{IDS[1]}" if ids else repository
     place = f"environment:{environment.replace(':', '%3A')}" if environment is not None else "ref:refs/heads/main"
     found = {
         "iss": ISSUER,
-        "aud": "sts.amazonaws.com",
+        "jti": "0a1b2c3d-0a1b-2c3d-4e5f-0a1b2c3d4e5f",
+        "aud": aud,
         "sub": f"repo:{shown}:{place}",
         "ref": "refs/heads/main",
         "ref_type": "branch",
@@ -43,15 +58,17 @@ def claims_of(
     return {**found, **more}
 
 
-def foreign_claims(repository: str = "acme/shop", *, ids: bool = False) -> dict[str, dict[str, Any]]:
+def foreign_claims(
+    repository: str = "acme/shop", *, ids: bool = False, aud: str = AWS_AUDIENCE
+) -> dict[str, dict[str, Any]]:
     """Claims that must not be let in by a trust for ``repository`` in its environment prod, by what is foreign."""
     owner, name = repository.split("/")
 
     def of(other: str = repository, **more: Any) -> dict[str, Any]:
-        return claims_of(other, ids=ids, **more)
+        return claims_of(other, **{"ids": ids, "aud": aud, **more})
 
     def with_ids(owner_id: str, repository_id: str) -> dict[str, Any]:
-        return claims_of(repository, sub=f"repo:{owner}@{owner_id}/{name}@{repository_id}:environment:prod")
+        return of(sub=f"repo:{owner}@{owner_id}/{name}@{repository_id}:environment:prod")
 
     own = of()["sub"]
     return {
@@ -79,7 +96,7 @@ def foreign_claims(repository: str = "acme/shop", *, ids: bool = False) -> dict[
         "a reusable workflow": of(sub=f"{own}:job_workflow_ref:evil/x/.github/workflows/y.yml@main"),
         "a line after it": of(sub=f"{own}\n"),
         "something before it": of(sub=f"x{own}"),
-        "the other form of subjects": claims_of(repository, ids=not ids),
+        "the other form of subjects": of(ids=not ids),
         "the id of another owner": with_ids("99", "34"),
         "the id of another repository": with_ids("12", "99"),
         "no subject": {key: value for key, value in of().items() if key != "sub"},
@@ -88,8 +105,9 @@ def foreign_claims(repository: str = "acme/shop", *, ids: bool = False) -> dict[
         "another issuer": of(iss="https://token.actions.evil.example"),
         "an issuer below it": of(iss=f"{ISSUER}/evil"),
         "another audience": of(aud="https://github.com/acme"),
-        "the audience of another cloud": of(aud="api://AzureADTokenExchange"),
-        "an audience that begins so": of(aud="sts.amazonaws.com.evil.example"),
+        "the audience of another cloud": of(aud=AZURE_AUDIENCE if aud == AWS_AUDIENCE else AWS_AUDIENCE),
+        "an audience that begins so": of(aud=f"{aud}.evil.example"),
+        "an audience in capitals": of(aud=aud.swapcase()),
         "no audience": {key: value for key, value in of().items() if key != "aud"},
     }  # fmt: skip
 
@@ -128,3 +146,64 @@ def _aws_condition(operator: str, claim: Any, values: list[str]) -> bool:
         patterns = [re.escape(value).replace(r"\*", ".*").replace(r"\?", ".") for value in values]
         return any(re.fullmatch(pattern, str(claim), re.DOTALL) for pattern in patterns)
     raise AssertionError(f"the evaluator does not know {operator}")
+
+
+# ---- Google Cloud
+
+
+def gcp_audience(trust: Json) -> str:
+    """What a token must be for, where the provider of the pool does not say otherwise."""
+    return f"https://iam.googleapis.com/{trust['workload_identity_provider']}"
+
+
+def gcp_lets_in(trust: Json, claims: Json) -> bool:
+    """Whether the provider of the pool takes the token, and its bearer may then become the service account."""
+    provider, pool = trust["provider"], trust["workload_identity_provider"].rpartition("/providers/")[0]
+    assert set(provider) <= {"displayName", "description", "oidc", "attributeMapping", "attributeCondition"}, provider
+    oidc = provider["oidc"]
+    audiences = oidc.get("allowedAudiences") or [gcp_audience(trust), gcp_audience(trust).removeprefix("https:")]
+    # "The issuer must be the same", and one of the audiences must be allowed.
+    if claims.get("iss") != oidc["issuerUri"] or claims.get("aud") not in audiences:
+        return False
+    mapped = {name: _cel(text, {"assertion": claims}) for name, text in provider["attributeMapping"].items()}
+    if not all(isinstance(value, str) and value for value in mapped.values()):
+        return False  # what a claim that is not there is mapped to, or nothing, is an error
+    if not 0 < len(mapped["google.subject"].encode()) <= 127:
+        return False
+    attributes = {name.partition(".")[2]: value for name, value in mapped.items() if name.startswith("attribute.")}
+    known = {"assertion": claims, "google": {"subject": mapped["google.subject"]}, "attribute": attributes}
+    if _cel(provider["attributeCondition"], known) is not True:
+        return False
+    binding = trust["binding"]
+    assert binding["role"] == "roles/iam.workloadIdentityUser"
+    assert binding["resource"].endswith(f"/serviceAccounts/{trust['service_account']}")
+    principals = {f"principal://iam.googleapis.com/{pool}/subject/{mapped['google.subject']}"} | {
+        f"principalSet://iam.googleapis.com/{pool}/attribute.{name}/{value}" for name, value in attributes.items()
+    }
+    return bool(principals & set(binding["members"]))
+
+
+def _cel(expression: str, variables: Json) -> Any:
+    """What an expression is; None for an error, such as a key that is not there."""
+    value = _compiled(expression, tuple(variables)).eval(data=dict(variables))
+    return None if value.type().name() == "*error*" or value.type() == cel.Type.ERROR else value.plain_value()
+
+
+@cache
+def _compiled(expression: str, variables: tuple[str, ...]) -> Any:
+    kind = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+    return cel.NewEnv(variables=dict.fromkeys(variables, kind)).compile(expression)
+
+
+# ---- Azure
+
+
+def azure_lets_in(trust: Json, claims: Json) -> bool:
+    """Whether the federated credential is that of the token: issuer, subject and audience, letter by letter."""
+    assert set(trust) == {"name", "issuer", "subject", "audiences", "description"}, trust
+    assert len(trust["audiences"]) == 1, "Entra takes one"
+    return (claims.get("iss"), claims.get("sub"), [claims.get("aud")]) == (
+        trust["issuer"],
+        trust["subject"],
+        trust["audiences"],
+    )

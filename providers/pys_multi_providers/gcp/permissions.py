@@ -134,7 +134,8 @@ def github_trust(
         raise ProviderError("federation names the project by its number", where="permissions", hint=hint)
     deployer = _Deployer(deployment, project, purpose)
     pool = f"projects/{number}/locations/global/workloadIdentityPools/{_POOL}"
-    id = fit_id(f"{deployment.service.name}-{deployer.stage}", f"{deployer.names.owner} {purpose}", 32)
+    # Each lets in one environment, so what a plan may must not come through the door of a deploy.
+    id = fit_id(f"{deployment.service.name}-{deployer.stage}-{purpose}", f"{deployer.names.owner} {purpose}", 32)
     # GitHub escapes the sign that separates the parts of a subject.
     subject = f"repo:{repository}:environment:{environment.replace(':', '%3A')}"
     return {
