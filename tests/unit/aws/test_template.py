@@ -100,8 +100,8 @@ def lint(*texts: str, folder: Path) -> str:
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     url = render_text(deployment(full(), secrets=SECRETS, http="function-url"))
     mapped = render_text(deployment(full(), secrets=SECRETS, domain={"name": "api.full.example"}, base_path="/full"))
-    whole = render_text(deployment(full(), secrets=SECRETS, domain=DOMAIN))
-    hostile = render_text(deployment(hostile_service(SYNTAX * 2), environment={"PLAIN": SYNTAX[0]}))
+    whole = render_text(deployment(full(), secrets=SECRETS, domain=DOMAIN, native_jwt=True))
+    hostile = render_text(deployment(hostile_service(SYNTAX * 2), environment={"PLAIN": SYNTAX[0]}, native_jwt=True))
     assert lint(*map(example, EXAMPLES), whole, url, mapped, hostile, folder=tmp_path) == ""
 
 
@@ -519,7 +519,7 @@ def hostile_service(texts: tuple[str, ...] | list[str]) -> m.Service:
 def test_what_a_user_writes_arrives_as_it_was(texts: list[str], value: str) -> None:
     """More than ten thousand texts; every one comes out of CloudFormation's functions as it went in."""
     service = hostile_service(texts)
-    found = template(deployment(service, environment={"PLAIN": value}))
+    found = template(deployment(service, environment={"PLAIN": value}, native_jwt=True))
     function, table = service.functions[0], service.resource("items")
     properties = found.properties("ApiFunction")
     variables = properties["Environment"]["Variables"]
@@ -546,7 +546,7 @@ def test_what_a_user_writes_arrives_as_it_was(texts: list[str], value: str) -> N
 
 _PLAIN_IDS = {
     id
-    for id in template(deployment(hostile_service(["x"] * 40), environment={"PLAIN": "x"})).resources
+    for id in template(deployment(hostile_service(["x"] * 40), environment={"PLAIN": "x"}, native_jwt=True)).resources
     if "Authorizer" not in id
 }
 
