@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.support.github_server import GitHub, Refused, Request
+from tests.support.github_server import AZURE_FIELDS, IAM_FIELDS, STS_FIELDS, GitHub, Refused, Request
 from tests.support.local_stage import wait_for
 from tests.support.trust import claims_of
 
@@ -125,6 +128,104 @@ def _google_takes_it(file: Path) -> None:
     found = Credentials.from_file(str(file), scopes=["https://www.googleapis.com/auth/cloud-platform"])
     found.refresh(Transport())
     assert found.token.startswith("ya29.account-")
+
+
+# ---- field by field: what the action asks for is what the vendors' libraries ask for, and what the descriptions know
+
+
+def asked(server: GitHub, path: str) -> list[dict[str, Any]]:
+    """The bodies of the requests to a path, in order."""
+    return [request.body for request in server.requests if path in request.path and request.method == "POST"]
+
+
+def test_google_is_asked_as_its_own_library_asks(step: Step, server: GitHub) -> None:
+    with ExitStack() as stack:
+        _google_takes_it(Path(step.exchange(GCP, stack)["GOOGLE_APPLICATION_CREDENTIALS"]))
+    ours, theirs = asked(server, "/v1/token")
+    # The library asks with the scope that is enough to become the service account, the action with what it is for.
+    assert {**ours, "scope": ""} == {**theirs, "scope": ""}
+    assert theirs["scope"] == "https://www.googleapis.com/auth/iam"
+    ours, theirs = asked(server, ":generateAccessToken")
+    assert ours == {key: value for key, value in theirs.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("api", "message", "fields"),
+    [
+        ("sts", "GoogleIdentityStsV1ExchangeTokenRequest", STS_FIELDS),
+        ("iamcredentials", "GenerateAccessTokenRequest", IAM_FIELDS),
+    ],
+)
+def test_the_fields_are_those_of_googles_descriptions(api: str, message: str, fields: set[str]) -> None:
+    folder = Path(str(files("googleapiclient.discovery_cache") / "documents"))
+    described = json.loads((folder / f"{api}.v1.json").read_text())["schemas"][message]["properties"]
+    known = {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in described}
+    assert fields <= known
+
+
+def test_entra_is_asked_as_microsofts_library_asks(step: Step, server: GitHub) -> None:
+    from azure.core.pipeline.transport import RequestsTransport
+    from azure.identity import WorkloadIdentityCredential
+
+    class Loopback(RequestsTransport):
+        """The library speaks to https alone, so its requests are redirected beneath it."""
+
+        def send(self, request: Any, **options: Any) -> Any:
+            request.url = request.url.replace("https://login.example", server.url)
+            return super().send(request, **options)
+
+    with ExitStack() as stack:
+        found = step.exchange(AZURE, stack)
+        credential = WorkloadIdentityCredential(
+            tenant_id=found["AZURE_TENANT_ID"],
+            client_id=found["AZURE_CLIENT_ID"],
+            token_file_path=found["AZURE_FEDERATED_TOKEN_FILE"],
+            authority="https://login.example/azure",
+            disable_instance_discovery=True,
+            transport=Loopback(),
+        )
+        with credential:
+            token = credential.get_token("https://management.azure.com/.default")
+    assert token.token.startswith("eyJ")
+    ours, theirs = asked(server, "/oauth2/v2.0/token")
+    assert ours == {key: value for key, value in theirs.items() if key in AZURE_FIELDS}
+    assert ours.keys() == AZURE_FIELDS
+
+
+def test_the_variables_are_those_that_microsofts_library_reads(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.identity import DefaultAzureCredential
+    from azure.identity._constants import EnvironmentVariables  # the only place where it says them
+
+    with ExitStack() as stack:
+        found = step.exchange(AZURE, stack)
+        assert set(EnvironmentVariables.WORKLOAD_IDENTITY_VARS) - {"AZURE_AUTHORITY_HOST"} <= found.keys()
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        with DefaultAzureCredential(require_envvar=False) as credential:
+            kinds = [type(one).__name__ for one in credential.credentials]
+    assert "WorkloadIdentityCredential" in kinds
+
+
+def test_aws_is_asked_as_its_own_library_asks(step: Step, server: GitHub) -> None:
+    from botocore.session import Session
+
+    with ExitStack() as stack:
+        step.exchange(AWS, stack)
+    [ours] = asked(server, "/aws")
+    model = Session().get_service_model("sts").operation_model("AssumeRoleWithWebIdentity")
+    members = model.input_shape.members
+    given = {name: value for name, value in ours.items() if name not in ("Action", "Version")}
+    assert (ours["Action"], ours["Version"]) == (model.name, model.metadata["apiVersion"])
+    assert set(model.input_shape.required_members) <= given.keys() <= members.keys()
+    for name, value in given.items():
+        limits = members[name].metadata
+        size = int(value) if members[name].type_name == "integer" else len(value)
+        assert limits.get("min", 0) <= size <= limits.get("max", size), name
+    from botocore.serialize import create_serializer
+
+    numbers = {name: int(v) if members[name].type_name == "integer" else v for name, v in given.items()}
+    serialized = create_serializer("query").serialize_to_request(numbers, model)["body"]
+    assert {name: str(value) for name, value in serialized.items()} == ours
 
 
 def test_gcp_without_a_service_account(step: Step) -> None:
