@@ -196,7 +196,7 @@ class View:
             "PYS_MULTI_FUNCTION": function.name,
             "PYS_MULTI_STAGE": self.deployment.stage,
             "AZURE_CLIENT_ID": expression(identity),
-            "AzureWebJobsStorage__accountName": sub(self.names.host_storage),
+            **self.host_account(),
             "AzureWebJobsStorage__credential": "managedidentity",
             "AzureWebJobsStorage__clientId": expression(identity),
             "APPLICATIONINSIGHTS_CONNECTION_STRING": expression(f"{insights}.ConnectionString"),
@@ -223,6 +223,17 @@ class View:
             own["PYS_MULTI_EVENTS"] = sub(_compact(events))
         plain = {**self.environment, **function.environment}
         return {**_texts(dict(sorted(plain.items()))), **dict(sorted(own.items()))}
+
+    def host_account(self) -> dict[str, str]:
+        """Where the host has its storage; by its name alone it looks in the global cloud ("Connecting to host storage
+        with an identity")."""
+        name = self.names.host_storage
+        if self.settings.cloud == "public":
+            return {"AzureWebJobsStorage__accountName": sub(name)}
+        return {
+            f"AzureWebJobsStorage__{service}ServiceUri": sub(f"https://{name}.{service}.{self.cloud.storage}")
+            for service in ("blob", "queue", "table")
+        }
 
     def places(self, function: Function) -> Iterator[tuple[str, str]]:
         """(resource, where it is) of what the function was granted, but secrets."""

@@ -367,6 +367,9 @@ def test_sovereign_clouds_have_addresses_of_their_own() -> None:
     api = template(placed).variables("api")
     assert api["PYS_MULTI_SECRET_0"].endswith(".vault.azure.cn/secrets/NAMED)")
     assert ".blob.core.chinacloudapi.cn/" in api["PYS_MULTI_RESOURCES"]
+    hosts = f"https://fulldevh{UNIQUE}.blob.core.chinacloudapi.cn"
+    assert api["AzureWebJobsStorage__blobServiceUri"] == hosts
+    assert "AzureWebJobsStorage__accountName" not in api
 
 
 # ---- what users write
