@@ -66,6 +66,9 @@ class AwsProvider:
     settings_model: ClassVar[type[BaseModel]] = AwsSettings
     options_model: ClassVar[type[BaseModel]] = AwsOptions
 
+    def __init__(self) -> None:
+        self._rendered: tuple[Deployment, str] | None = None
+
     def check(self, deployment: Deployment) -> list[Problem]:
         """What AWS would refuse or do otherwise."""
         found = list(checks.problems(deployment))
@@ -92,7 +95,11 @@ class AwsProvider:
 
     def render(self, deployment: Deployment) -> dict[str, str]:
         """The template: everything but which build the functions run, which its parameters say."""
-        return {TEMPLATE: render("pys_multi_templates", "aws/template.json.j2", view(deployment))}
+        # Check, plan and deploy ask for the same one in turn, and of a large service it takes its time.
+        if self._rendered is None or self._rendered[0] is not deployment:
+            text = render("pys_multi_templates", "aws/template.json.j2", view(deployment))
+            self._rendered = deployment, text
+        return {TEMPLATE: self._rendered[1]}
 
     def permissions(
         self,

@@ -18,7 +18,9 @@ from tests.support.cloudformation import Template
 
 from pys_multi import CORS, JWT, App
 from pys_multi import model as m
+from pys_multi_providers.aws import provider
 from pys_multi_providers.aws.provider import TEMPLATE, AwsProvider
+from pys_multi_providers.aws.view import view
 from pys_multi_tools import load, place, render
 
 ROOT = Path(__file__).parents[3]
@@ -576,6 +578,17 @@ def large(count: int) -> m.Service:
     return m.Service(
         name="large", functions=functions, resources=tuple(m.Queue(name=f"q{number}") for number in range(count))
     )
+
+
+def test_a_template_is_rendered_once_for_check_and_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = []
+    monkeypatch.setattr(provider, "view", lambda deployment: views.append(deployment) or view(deployment))
+    found, one, other = AwsProvider(), deployment(full(), secrets=SECRETS), deployment(App("other"))
+    found.check(one)
+    text = found.render(one)
+    assert views == [one]
+    assert found.render(other) != text
+    assert found.render(one) == text
 
 
 def test_a_large_service_is_rendered_whole() -> None:
