@@ -196,10 +196,8 @@ def name_of(call: Call) -> str:
         return f"{call.method} {path}"
     method, parameters = found
     name = method.id + (".media" if "alt=media" in call.path else "")
-    if method.id.startswith("storage.objects.") and parameters.get("object", "lease.json").endswith("lease.json"):
-        if "lease.json" in parameters.get("object", call.path):
-            return f"{name} (lease)"
-    return name
+    is_lease = method.id.startswith("storage.objects.") and "lease.json" in parameters.get("object", call.path)
+    return f"{name} (lease)" if is_lease else name
 
 
 def refusal(status: int, code: str, text: str) -> Callable[[Call], Answer]:

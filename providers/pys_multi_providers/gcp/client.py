@@ -1,4 +1,4 @@
-"""Google's APIs as the deployer calls them: the only file with Google's libraries, and the edge at which their errors end.
+"""Google's APIs as the deployer calls them: the only file with Google's libraries, and the edge where their errors end.
 
 Functions go through ``google-cloud-functions``, the traffic of their services through ``google-cloud-run``, everything
 else through ``google-api-python-client``, which takes the REST bodies of the rendered document as they are. All of them
@@ -46,6 +46,8 @@ READS = frozenset({"get", "get_media", "list", "getIamPolicy", "access", "pull",
 _ONCE = frozenset({"create", "insert", "addVersion", "publish", "run"})
 #: Seconds that one call may take, and that a call is tried again for.
 _CALL, _PATIENCE = 60.0, 90.0
+#: Seconds that an identity token is used for; it lasts an hour.
+_TOKEN = 2700.0
 
 
 class Cloud:
@@ -58,6 +60,7 @@ class Cloud:
         self._settings = settings
         self._lock = threading.Lock()
         self._services: dict[str, Any] = {}
+        self._tokens: dict[tuple[str, str], tuple[float, str]] = {}
         self.before_change: Callable[[], None] = lambda: None
 
     # ---- who and where
@@ -273,6 +276,14 @@ class Cloud:
 
         Empty where these credentials have no identity, as on an emulator.
         """
+        key = (audience, account)
+        until, token = self._tokens.get(key, (0.0, ""))
+        if time.monotonic() > until:
+            token = self._new_identity_token(audience, account)
+            self._tokens[key] = (time.monotonic() + _TOKEN, token)
+        return token
+
+    def _new_identity_token(self, audience: str, account: str) -> str:
         if account:
             name = f"projects/-/serviceAccounts/{account}"
             body = {"audience": audience, "includeEmail": True}
@@ -306,12 +317,7 @@ def _identity_token(credentials: Any, audience: str) -> str:
             request, target_audience=audience, use_metadata_identity_endpoint=True
         )
     elif isinstance(credentials, external_account.Credentials):
-        # Federation has an identity of its own only where it speaks for a service account.
-        email = credentials.service_account_email
-        if not email:
-            return ""
-        source = impersonated_credentials.Credentials(credentials, target_principal=email, target_scopes=[_SCOPE])
-        found = impersonated_credentials.IDTokenCredentials(source, target_audience=audience, include_email=True)
+        return ""  # Google has no identity tokens for those who came by federation
     found.refresh(request)
     # A person's credentials bring theirs along; for Google's own client it is good for every function.
     return str(getattr(found, "id_token", None) or found.token or "")

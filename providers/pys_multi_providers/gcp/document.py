@@ -15,6 +15,9 @@ from typing import Any
 Json = dict[str, Any]
 
 FUNCTION = "cloudfunctions.v2.projects.locations.functions"
+#: Labels beside those of the document: which build a function runs; that a thing holds data, which is to be known also
+#: when no document names it any more.
+BUILD_LABEL, DATA_LABEL = "pys-multi-build", "pys-multi-data"
 #: Ends the kind of an entry that is a binding on a resource of that kind.
 _IAM = ":iam"
 _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
@@ -87,8 +90,10 @@ def parse(text: str) -> Document:
                 )
             )
         else:
-            holds = bool(item.get("holds_data"))
-            entries.append(Entry(item["id"], item["kind"], item["name"], item["body"], after, holds))
+            holds, body = bool(item.get("holds_data")), item["body"]
+            if holds and "labels" in body:
+                body = {**body, "labels": {**body["labels"], DATA_LABEL: "kept"}}
+            entries.append(Entry(item["id"], item["kind"], item["name"], body, after, holds))
     return of(entries, bindings)
 
 
@@ -287,6 +292,3 @@ def with_build(entry: Entry, bucket: str, name: str, build: str) -> Entry:
     body["buildConfig"] = {**body.get("buildConfig", {}), "source": source}
     body["labels"] = {**body.get("labels", {}), BUILD_LABEL: build}
     return replace(entry, body=body)
-
-
-BUILD_LABEL = "pys-multi-build"

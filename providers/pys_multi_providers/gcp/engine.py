@@ -66,7 +66,8 @@ class Engine:
         self.names, self.settings = names_of(deployment), settings_of(deployment)
         self.cloud = Cloud(self.settings)
         self.is_owned = live_.reader(self.names.owner, self.names.labels, self.names.database)
-        self.functions = Functions(self.cloud, self.is_owned, progress)
+        events = self.names.email(self.names.events_account)
+        self.functions = Functions(self.cloud, self.is_owned, events, progress)
         self._making = Making(self.cloud, self.is_owned, self._say)
 
     @cached_property
@@ -82,16 +83,7 @@ class Engine:
 
     def _compared(self, document: Document, found: Live) -> Steps:
         look = lookup(document, found.get, lambda: self.cloud.project_number)
-        return steps.compare(document, found, look, kept=self._kept(document, found))
-
-    def _kept(self, document: Document, found: Live) -> frozenset[str]:
-        """Names of what is no longer defined and may hold messages: the document of the last release says which."""
-        wanted = {entry.name for entry in document.entries}
-        gone = {name for kind, name in found.ours if kind in (SUBSCRIPTIONS, TOPICS) and name not in wanted}
-        if not gone:
-            return frozenset()
-        former = self._last_document()
-        return frozenset(e.name for e in former.entries if e.holds_data and e.name in gone) if former else frozenset()
+        return steps.compare(document, found, look)
 
     def _last_document(self) -> Document | None:
         release = self.artefacts.last()
@@ -134,7 +126,7 @@ class Engine:
                     )
 
     def drift(self, text: str) -> tuple[Change, ...]:
-        """What differs from what was deployed last, and that ``plan``, which compares with what is live, does not say."""
+        """What differs from what was deployed last, as far as ``plan``, which compares with what is live, is silent."""
         release = self.artefacts.last()
         former = self._last_document()
         if release is None or former is None:
@@ -443,17 +435,16 @@ class Engine:
         holder: AbstractContextManager[Any] = self._lease() if there else nullcontext()
         with holder:
             found = self.read(document)
-            self._destroy(document, found, delete_data=delete_data)
+            self._destroy(found, delete_data=delete_data)
             if there:
                 self._say("bundles", "deleting them")
                 self.artefacts.remove(but=f"{self.artefacts.folder}lease.json")
         if there:
             self.artefacts.remove_bucket()
 
-    def _destroy(self, document: Document, found: Live, *, delete_data: bool) -> None:
-        kept = frozenset(e.name for e in document.entries if e.holds_data) | self._kept(document, found)
+    def _destroy(self, found: Live, *, delete_data: bool) -> None:
         nothing = of(())
-        needed = steps.compare(nothing, found, lambda _: None, kept=kept)
+        needed = steps.compare(nothing, found, lambda _: None)
         stays = {(s.entry.kind, s.entry.name) for s in needed.deletions if s.kept and not delete_data}
         gone = [s for s in needed.deletions if (s.entry.kind, s.entry.name) not in stays]
         for step in needed.deletions:

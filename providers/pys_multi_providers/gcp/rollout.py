@@ -86,10 +86,10 @@ def build_of(function: Mapping[str, Any]) -> str:
 
 
 class Functions:
-    """Deploys and shifts. names: the functions' names in the service, for what is said."""
+    """Deploys and shifts. events: e-mail of the account that events come from, which every function lets pass."""
 
-    def __init__(self, cloud: Cloud, is_owned: Owned, progress: OnProgress) -> None:
-        self._cloud, self._is_owned, self._progress = cloud, is_owned, progress
+    def __init__(self, cloud: Cloud, is_owned: Owned, events: str, progress: OnProgress) -> None:
+        self._cloud, self._is_owned, self._events, self._progress = cloud, is_owned, events, progress
 
     # ---- deploy
 
@@ -310,8 +310,19 @@ class Functions:
                 raise self._unproven(name, address, build, status, found)
             pause()
 
+    def token(self, audience: str) -> str:
+        """An identity token for a function: the deployer's own; where that has none, as of federation without a service
+        account, that of the events' account."""
+        try:
+            own = self._cloud.identity_token(audience)
+            return own or self._cloud.identity_token(audience, self._events)
+        except GcpError as error:
+            if error.code not in ("PERMISSION_DENIED", "NOT_FOUND", "SERVICE_DISABLED"):
+                raise
+            return ""
+
     def _health(self, address: str, audience: str) -> tuple[int, Json]:
-        token = self._cloud.identity_token(audience)
+        token = self.token(audience)
         headers = (("authorization", f"Bearer {token}"),) if token else ()
         try:
             answer = call(address, Invocation(path=HEALTH, headers=headers), timeout=60)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pys_multi_providers.gcp import policies
 from pys_multi_providers.gcp.client import PROJECTS, SERVICES
 from pys_multi_providers.gcp.difference import Difference, differences, same
-from pys_multi_providers.gcp.document import FUNCTION, Document, Entry, Look, Policy, Unknown, resolved
+from pys_multi_providers.gcp.document import DATA_LABEL, FUNCTION, Document, Entry, Look, Policy, Unknown, resolved
 from pys_multi_providers.gcp.document import policies as policies_of
 from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, NOTIFICATIONS, WORDS
 from pys_multi_providers.gcp.live import Live
@@ -25,8 +25,8 @@ HOLDING = frozenset({BUCKETS, DATABASES})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What has to be done with a resource. body: resolved; live: as it is now; kept: it is not wanted, and stays for the
-    data in it."""
+    """What has to be done with a resource. body: resolved; live: as it is now; kept: it is not wanted, and stays for
+    the data in it."""
 
     action: Literal["create", "update", "replace", "delete", "unchanged", "foreign"]
     entry: Entry
@@ -79,8 +79,8 @@ class Steps:
         return [step for step in self.resources.values() if step.action == "foreign"]
 
 
-def compare(document: Document, live: Live, look: Look, *, kept: frozenset[str] = frozenset()) -> Steps:
-    """What has to be done. look: references → values; kept: names of what holds data though its kind does not say so."""
+def compare(document: Document, live: Live, look: Look) -> Steps:
+    """What has to be done. look: references → values."""
     resources = {
         entry.id: _notification(document, entry, live, look)
         if entry.kind == NOTIFICATIONS
@@ -90,7 +90,7 @@ def compare(document: Document, live: Live, look: Look, *, kept: frozenset[str] 
     permissions = {policy.id: permission_of(document, policy, live, look) for policy in policies_of(document)}
     for policy in _former(document, live):
         permissions[policy.id] = permission_of(document, policy, live, look)
-    return Steps(resources, permissions, tuple(_deletions(document, live, resources, kept)))
+    return Steps(resources, permissions, tuple(_deletions(document, live, resources)))
 
 
 def _resource(document: Document, entry: Entry, live: Live, look: Look) -> Step:
@@ -179,10 +179,10 @@ def _former(document: Document, live: Live) -> Iterator[Policy]:
             yield Policy(kind, name, ())
 
 
-def _deletions(document: Document, live: Live, resources: Mapping[str, Step], kept: frozenset[str]) -> Iterator[Step]:
+def _deletions(document: Document, live: Live, resources: Mapping[str, Step]) -> Iterator[Step]:
     wanted = {(entry.kind, entry.name) for entry in document.entries}
     for kind, name in sorted(live.ours - wanted):
-        holds = name in kept
+        holds = DATA_LABEL in (live.things[kind, name].get("labels") or {})
         entry = Entry(id=f"{WORDS[kind]}:{name}", kind=kind, name=name, body={}, holds_data=holds)
         stays = holds or kind in HOLDING
         reason = "no longer defined" + (
@@ -200,7 +200,7 @@ def _deletions(document: Document, live: Live, resources: Mapping[str, Step], ke
 # ---- plans
 
 
-def changes(steps: Steps, *, adopted: str = "") -> Iterator[Change]:
+def changes(steps: Steps) -> Iterator[Change]:
     """The plan that steps stand for."""
     for step in steps.resources.values():
         yield _change(step)
@@ -215,7 +215,7 @@ def _change(step: Step) -> Change:
     if step.entry.kind == NOTIFICATIONS:
         topic = str((step.body or step.live or {}).get("topic", "")).rpartition("/")[2]
         name = f"{step.entry.name} → {topic}"
-    properties = tuple((path, _shown(path, before), _shown(path, after)) for path, before, after in step.differences)
+    properties = tuple((path, _shown(before), _shown(after)) for path, before, after in step.differences)
     action = step.action
     reason, data = step.reason, False
     if action == "foreign":
@@ -243,7 +243,7 @@ def _permissions(permission: Permission) -> Iterator[Change]:
             )
 
 
-def _shown(path: str, value: Any) -> Any:
+def _shown(value: Any) -> Any:
     return str(value) if isinstance(value, Unknown) else value
 
 

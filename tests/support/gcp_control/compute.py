@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gcp_control.handlers import answers, has_labels, patched
-from tests.support.gcp_control.identity import DEPLOYER, email_of
+from tests.support.gcp_control.identity import DEPLOYER, email_of, id_token
 from tests.support.gcp_control.runner import Answerer, Host, Process, reason_of
 from tests.support.gcp_control.schema import Refusal, Request, invalid
 from tests.support.gcp_control.state import PROJECT, REGION, State, now
@@ -104,6 +104,8 @@ class Compute:
             "K_SERVICE": id,
             "K_REVISION": revision,
             "FUNCTION_TARGET": function["buildConfig"]["entryPoint"],
+            # Where the function finds the keys of Google's tokens.
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_OAUTH2": self.url,
         }
         self._start(revision, data, environment, function["buildConfig"]["entryPoint"])
         if service is None:
@@ -175,7 +177,11 @@ class Compute:
         if revision is None or revision not in self.revisions:
             return 404, [], b"no such revision"
         begun = time.perf_counter()
-        status, answered, data = self.revisions[revision].ask(method, f"/{rest}", headers, body)
+        inner = {**headers, "host": f"{id}.run.app"}
+        if email := email_of(headers.get("authorization", "").removeprefix("Bearer "), service["uri"]):
+            # The function has its address on Cloud Run, which has a scheme and no path, as its audience.
+            inner["authorization"] = f"Bearer {id_token(email, f'https://{id}.run.app')}"
+        status, answered, data = self.revisions[revision].ask(method, f"/{rest}", inner, body)
         with self.state.lock:
             self.calls[id, revision, f"{status // 100}xx"] += 1
             self.times.setdefault(id, []).append((time.perf_counter() - begun) * 1000)
@@ -334,8 +340,9 @@ def patch_service(state: State, request: Request) -> Json:
         named = target.get("type", "") == "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
         if named and target.get("revision") not in revisions:
             raise invalid(f"traffic: revision {target.get('revision')} does not exist")
-        if "tag" in target and not re.fullmatch(r"[a-z][a-z0-9-]{0,45}[a-z0-9]", target["tag"]):
-            raise invalid("traffic: tag is not allowed")
+        tag = target.get("tag")
+        if tag and (not re.fullmatch(r"[a-z][a-z0-9-]+[a-z0-9]", tag) or len(tag) + len(service["uid"]) > 46):
+            raise invalid("Combined traffic tag and service name cannot exceed 46 characters.")
     service |= {"traffic": traffic, "etag": f'"{state.number()}"'}
     _compute(state).show_traffic(service)
     return state.begin(name.partition("/services/")[0], lambda: service)

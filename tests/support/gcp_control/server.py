@@ -94,6 +94,8 @@ class ControlPlane:
             "GOOGLE_APPLICATION_CREDENTIALS": str(self.folder / "deployer.json"),
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "GOOGLE_CLOUD_REGION": REGION,
+            # google-auth looks up beside all calls in which regions an account may be used, at Google's own address.
+            "HTTPS_PROXY": self.url,
         }
 
     @staticmethod
@@ -143,7 +145,10 @@ class ControlPlane:
 
     def _answer(self, verb: str, path: str, query: str, headers: dict[str, str], data: bytes) -> Any:
         if path == "/token":
-            return identity.granted(dict(parse_qsl(data.decode())))
+            form = dict(parse_qsl(data.decode()))
+            if "assertion" not in form:
+                raise Refusal(400, "INVALID_ARGUMENT", "invalid_request")
+            return identity.granted(form)
         if path == "/oauth2/v3/certs":
             return identity.key_set()
         matched = find(verb, path)
