@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from pys_multi_providers.azure import checks, entry, permissions
+from pys_multi_providers.azure import checks, entry, permissions, prices
 from pys_multi_providers.azure.settings import AzureOptions, AzureSettings
 from pys_multi_providers.azure.view import settings_of, view
+from pys_multi_tools.cost import PriceList
 from pys_multi_tools.deployment import (
     Capabilities,
     Change,
@@ -117,6 +118,10 @@ class AzureProvider:
             cloud = settings_of(deployment).cloud
             found["trust_policy"] = permissions.github_trust(repository, environment or deployment.stage, cloud=cloud)
         return found
+
+    def prices(self, deployment: Deployment) -> PriceList:
+        """What Flex Consumption costs."""
+        return prices.price_list(deployment)
 
     def plan(self, deployment: Deployment) -> Plan:
         """What ARM's what-if says a deploy would change."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
-from pys_multi_providers.gcp import checks, permissions
+from pys_multi_providers.gcp import checks, permissions, prices
 from pys_multi_providers.gcp.settings import GcpOptions, GcpSettings
 from pys_multi_providers.gcp.view import view
+from pys_multi_tools.cost import PriceList
 from pys_multi_tools.deployment import (
     Capabilities,
     Change,
@@ -106,6 +107,10 @@ class GcpProvider:
                 deployment, repository, environment or deployment.stage, number=account, purpose=purpose
             )
         return found
+
+    def prices(self, deployment: Deployment) -> PriceList:
+        """What functions on Cloud Run cost."""
+        return prices.price_list(deployment)
 
     def plan(self, deployment: Deployment) -> Plan:
         """The difference of what is live, field by field."""
