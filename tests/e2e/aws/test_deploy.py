@@ -216,3 +216,27 @@ def test_a_template_that_is_too_long_for_a_call_goes_by_the_bucket(stage: AwsSta
     assert stage.plan() == ()
     stage.write(change=lambda code: code + routes.replace("(hello)", "(private)").replace("many", "more"))
     assert {change.action for change in stage.plan()} == {"create", "delete"}
+
+
+def test_a_function_url_answers_and_gives_way_to_an_api(stage: AwsStage, cloud: MiniStack) -> None:
+    def all_public(code: str) -> str:
+        return code.replace('"/private"', '"/private", public=True')
+
+    stage.settings = '[tool.pys-multi.aws]\nhttp = "function-url"\n'
+    stage.write(change=all_public)
+    outputs = stage.deploy()
+    assert served(cloud, stage.service) == outputs.build_ids
+    url = outputs.values["ApiUrl"].rstrip("/")
+    status, body = cloud.call(url, path="/hello/a%20b%2Fc?x=1")
+    assert (status, json.loads(body)["status"]) == (404, 404)  # %2F separates, as on every provider
+    status, body = cloud.call(url, path="/hello/%C3%BC%20b")
+    assert (status, json.loads(body)["hello"]) == (200, "ü b")
+    assert cloud.call(url, "POST", "/jobs?sku=u1")[0] == 202
+    wait_for(lambda: cloud.call(url, path="/stock/u1")[0] == 200, "u1")
+    stage.settings = ""
+    stage.write("two", change=all_public)
+    actions = {(change.action, change.kind) for change in stage.plan()}
+    assert {("delete", "url"), ("create", "api")} <= actions
+    outputs = stage.deploy()
+    assert json.loads(cloud.call(outputs.url, path="/hello/a")[1])["build"] == "two"
+    assert cloud.call(url, path="/hello/a")[0] != 200
