@@ -2,7 +2,7 @@
 
     shop-dev-api-1a2b3c4d      a function app, its plan and its identity: service, stage, name, and the end
     shop-dev-1a2b3c4d          what the whole service has: namespace, vault, workspace, insights
-    shopdev1a2b3c4d            its storage accounts, which take no hyphen ("h" in front of the end: the hosts' own)
+    shopdevd1a2b3c4d           its storage accounts, which take no hyphen ("d": data; "h": the hosts' own)
     orders, for.worker-ship    a queue or topic of the service; what a subscriber or a bucket's events wait in
 
 The end makes a name unique in the world; it is a hash of the subscription, the group, the service and the stage,
@@ -38,12 +38,12 @@ class Names:
     @property
     def storage(self) -> str:
         """The storage account (24 letters and digits) of buckets, tables, packages and releases."""
-        return self._account(24 - _END)
+        return self._account("d")
 
     @property
     def host_storage(self) -> str:
         """The storage account in which the Functions hosts keep locks, timers and keys."""
-        return f"{self._account(24 - _END - 1, 'h')}"
+        return self._account("h")
 
     @property
     def namespace(self) -> str:
@@ -149,8 +149,8 @@ class Names:
     def _ending(self, limit: int, *name: str) -> str:
         return f"{self._plain(limit - 1 - _END, *name)}-{self.unique}"
 
-    def _account(self, limit: int, middle: str = "") -> str:
-        return f"{self.service}{self.stage}".replace("-", "")[:limit] + f"{middle}{self.unique}"
+    def _account(self, kind: str) -> str:
+        return f"{self.service}{self.stage}".replace("-", "")[: 24 - 1 - _END] + f"{kind}{self.unique}"
 
 
 #: What the names of our own containers begin with.

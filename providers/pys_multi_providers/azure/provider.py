@@ -73,6 +73,9 @@ class AzureProvider:
     settings_model: ClassVar[type[BaseModel]] = AzureSettings
     options_model: ClassVar[type[BaseModel]] = AzureOptions
 
+    def __init__(self) -> None:
+        self._rendered: tuple[Deployment, str] | None = None
+
     def check(self, deployment: Deployment) -> list[Problem]:
         """What Azure would refuse or do otherwise."""
         if not checks.has_valid_options(deployment.service):
@@ -96,7 +99,11 @@ class AzureProvider:
 
     def render(self, deployment: Deployment) -> dict[str, str]:
         """The template: everything but the end of names, which its parameter says, and the packages."""
-        return {TEMPLATE: render("pys_multi_templates", "azure/template.json.j2", view(deployment))}
+        # Check, plan and deploy ask for the same one in turn.
+        if self._rendered is None or self._rendered[0] is not deployment:
+            text = render("pys_multi_templates", "azure/template.json.j2", view(deployment))
+            self._rendered = deployment, text
+        return {TEMPLATE: self._rendered[1]}
 
     def permissions(
         self,

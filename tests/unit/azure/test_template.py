@@ -166,7 +166,7 @@ def test_a_function_is_an_app_with_a_plan_and_an_identity_of_its_own(everything:
         storage = site["properties"]["functionAppConfig"]["deployment"]["storage"]
         assert storage["authentication"]["userAssignedIdentityResourceId"] == identity
         function = name.removeprefix("full-dev-").removesuffix(f"-{UNIQUE}")
-        assert storage["value"] == f"https://fulldev{UNIQUE}.blob.core.windows.net/pys-multi-package-{function}"
+        assert storage["value"] == f"https://fulldevd{UNIQUE}.blob.core.windows.net/pys-multi-package-{function}"
         assert site["properties"]["functionAppConfig"]["runtime"] == {"name": "python", "version": "3.13"}
     for plan in everything.of("Microsoft.Web/serverfarms").values():
         assert plan["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
@@ -194,8 +194,8 @@ def test_a_function_is_told_what_it_was_granted_and_nothing_else(everything: Ren
     assert json.loads(api["PYS_MULTI_RESOURCES"]) == {
         "NAMED": "PYS_MULTI_SECRET_0",
         "OWN": "PYS_MULTI_SECRET_1",
-        "files": f"https://fulldev{UNIQUE}.blob.core.windows.net/files",
-        "items": f"https://fulldev{UNIQUE}.table.core.windows.net/items",
+        "files": f"https://fulldevd{UNIQUE}.blob.core.windows.net/files",
+        "items": f"https://fulldevd{UNIQUE}.table.core.windows.net/items",
         "jobs": f"https://full-dev-{UNIQUE}.servicebus.windows.net/jobs",
     }
     named = "@Microsoft.KeyVault(SecretUri=https://team.vault.azure.net/secrets/named)"
@@ -249,7 +249,7 @@ def test_a_lock_is_as_long_as_azure_knows(visibility: float | None, lock: str) -
 
 def test_events_of_a_bucket_go_to_a_queue_in_the_name_of_an_identity_that_may_only_send(everything: Rendered) -> None:
     (topic,) = everything.of(KINDS["system_topic"]).values()
-    account = f"/storageAccounts/fulldev{UNIQUE}"
+    account = f"/storageAccounts/fulldevd{UNIQUE}"
     assert topic["properties"]["source"].endswith(account)
     subscriptions = everything.of(KINDS["event_subscription"])
     assert len(subscriptions) == 2
@@ -270,7 +270,7 @@ def test_events_of_a_bucket_go_to_a_queue_in_the_name_of_an_identity_that_may_on
 def test_an_identity_may_do_what_was_granted_and_nothing_else(everything: Rendered) -> None:
     bus, account = (
         f"Microsoft.ServiceBus/namespaces/full-dev-{UNIQUE}",
-        f"Microsoft.Storage/storageAccounts/fulldev{UNIQUE}",
+        f"Microsoft.Storage/storageAccounts/fulldevd{UNIQUE}",
     )
     containers, tables = f"{account}/blobServices/default/containers", f"{account}/tableServices/default/tables"
 
