@@ -67,6 +67,8 @@ FEDERATIONS = (
         inputs={
             "gcp-workload-identity-provider": "GCP_WORKLOAD_IDENTITY_PROVIDER",
             "gcp-service-account": "GCP_SERVICE_ACCOUNT",
+            "gcp-project": "GCP_PROJECT",
+            "gcp-region": "GCP_REGION",
         },
     ),
     Federation(
@@ -76,6 +78,8 @@ FEDERATIONS = (
             "azure-client-id": "AZURE_CLIENT_ID",
             "azure-tenant-id": "AZURE_TENANT_ID",
             "azure-subscription-id": "AZURE_SUBSCRIPTION_ID",
+            "azure-resource-group": "AZURE_RESOURCE_GROUP",
+            "azure-location": "AZURE_LOCATION",
         },
     ),
 )

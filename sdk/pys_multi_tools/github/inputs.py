@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,15 @@ COMMANDS = ("check", "plan", "deploy", "destroy", "preview", "drift", "status", 
 _CLOUD = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*(?:[.-][a-z][a-z0-9_]*)*")
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
+#: Inputs that say where something is, and the setting of the provider that they are.
+_PLACES = {
+    "aws-region": "AWS_REGION",
+    "gcp-project": "GCP_PROJECT",
+    "gcp-region": "GCP_REGION",
+    "azure-subscription-id": "AZURE_SUBSCRIPTION",
+    "azure-resource-group": "AZURE_RESOURCE_GROUP",
+    "azure-location": "AZURE_LOCATION",
+}
 
 
 class InputError(ToolError):
@@ -78,7 +87,7 @@ class Inputs:
             clouds=_clouds(get("cloud")),
             stage=_stage(get("stage")),
             since=get("since"),
-            settings={**_settings(get("settings")), **_app(get("app"))},
+            settings={**_settings(get("settings")), **_app(get("app")), **_places(get)},
             comment=_flag("comment", get("comment"), True),
             github_token=get("github-token"),
             fail_on_changes=_flag("fail-on-changes", get("fail-on-changes"), command == "drift"),
@@ -124,6 +133,11 @@ def _app(text: str) -> dict[str, str]:
     if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", text):
         raise InputError("app", "must be of the form module:attribute")
     return {"PYS_MULTI_APP": text} if text else {}
+
+
+def _places(get: Callable[[str], str]) -> dict[str, str]:
+    """Where on a cloud, as settings: what only looks at the project needs them too, and its provider checks them."""
+    return {f"PYS_MULTI_{setting}": get(name) for name, setting in _PLACES.items() if get(name)}
 
 
 def _settings(text: str) -> dict[str, str]:

@@ -54,6 +54,8 @@ def test_everything_given(tmp_path: Path) -> None:
         app="shop.app:app",
         settings="# a comment\nbundle.max_mb = 80\n\nlocal.port = '0'",
         ttl="90m",
+        gcp_project="acme-prod",
+        azure_location="",
     )
     assert found.clouds == ("aws", "local", "gcp")
     assert found.path == "services/shop"
@@ -62,6 +64,7 @@ def test_everything_given(tmp_path: Path) -> None:
         "PYS_MULTI_BUNDLE_MAX_MB": "80",
         "PYS_MULTI_LOCAL_PORT": "0",
         "PYS_MULTI_APP": "shop.app:app",
+        "PYS_MULTI_GCP_PROJECT": "acme-prod",
     }
 
 

@@ -133,6 +133,8 @@ def test_they_name_what_their_clouds_need(tmp_path: Path) -> None:
         "azure-client-id": "${{ vars.AZURE_CLIENT_ID }}",
         "azure-tenant-id": "${{ vars.AZURE_TENANT_ID }}",
         "azure-subscription-id": "${{ vars.AZURE_SUBSCRIPTION_ID }}",
+        "azure-resource-group": "${{ vars.AZURE_RESOURCE_GROUP }}",
+        "azure-location": "${{ vars.AZURE_LOCATION }}",
     }
 
 
