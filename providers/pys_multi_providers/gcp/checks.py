@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from pys_multi.errors import DefinitionError
 from pys_multi.model import Bucket, Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
 from pys_multi_providers.gcp.secrets import granted, source
@@ -66,6 +68,8 @@ _MIB = 1024
 
 def problems(deployment: Deployment) -> Iterator[Problem]:
     """Everything that Google Cloud would refuse, or do otherwise than the service says."""
+    if deployment.service.functions and not can_render(deployment):
+        return  # check_options() of the tools says what is wrong with them
     settings = settings_of(deployment)
     if not settings.project:
         yield _error("gcp.project", "no project is named", PROJECT_HINT)
@@ -125,6 +129,14 @@ def fits(text: str) -> Iterator[Problem]:
     for kind, name in sorted(key for key, count in names.items() if count > 1):
         what = f"two things in it would be {kind.split('.')[-1]} {name!r}"
         yield _error("the document", what, "give one of them another name")
+
+
+def can_render(deployment: Deployment) -> bool:
+    """Whether there is a function, and every one has options that can be."""
+    try:
+        return [options_of(function) for function in deployment.service.functions] != []
+    except ValidationError:
+        return False
 
 
 # ---- functions
@@ -275,6 +287,8 @@ def _notifications(deployment: Deployment) -> Iterator[Problem]:
             if len(trigger.prefix.encode()) > _MAX_KEY:
                 what = f"a prefix has at most {_MAX_KEY:,} bytes, as the name of an object has"
                 yield _error(trigger.id, what, "shorten it")
+            if any(sign in trigger.prefix for sign in "\r\n"):
+                yield _error(trigger.id, "no object of Storage has a line break in its name", "change the prefix")
             count[trigger.bucket, trigger.event] += 1
     split = "let one handler publish to a topic, and the others subscribe"
     for (bucket, event), number in count.items():

@@ -23,7 +23,7 @@ from typing import Any
 from pys_multi.model import ObjectEvent, Schedule
 from pys_multi_providers.gcp.names import Names, fit_id
 from pys_multi_providers.gcp.secrets import sources
-from pys_multi_providers.gcp.view import place_of, settings_of
+from pys_multi_providers.gcp.view import names_of, settings_of
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.provider import Purpose
@@ -94,7 +94,7 @@ def deployer_policy(deployment: Deployment, *, purpose: Purpose = "deploy") -> J
     service_account and each of the roles are bodies of what creates them ("projects.serviceAccounts.create",
     "projects.roles.create"); bindings are parts of the project's policy. Raises ProviderError.
     """
-    project, _ = place_of(deployment)
+    project = names_of(deployment).project
     deployer = _Deployer(deployment, project, purpose)
     roles, bindings = [], []
     for role, condition in deployer.roles():
@@ -122,7 +122,7 @@ def github_trust(
     pool and provider are bodies of what creates them ("projects.locations.workloadIdentityPools.create" and
     "….providers.create"), binding is a part of the policy of the deployer's service account. Raises ProviderError.
     """
-    project, _ = place_of(deployment)
+    project = names_of(deployment).project
     if not _REPOSITORY.fullmatch(repository):
         raise ProviderError(
             f"{repository!r} is no GitHub repository",

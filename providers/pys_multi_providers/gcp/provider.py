@@ -71,7 +71,7 @@ class GcpProvider:
     def check(self, deployment: Deployment) -> list[Problem]:
         """What Google Cloud would refuse or do otherwise."""
         found = list(checks.problems(deployment))
-        if not deployment.service.functions or any(problem.severity == "error" for problem in found):
+        if not checks.can_render(deployment) or any(problem.severity == "error" for problem in found):
             return found  # the document would be of something else, or there is none
         return [*found, *checks.environment_problems(deployment), *checks.fits(self.render(deployment)[DOCUMENT])]
 

@@ -27,7 +27,13 @@ Invoker = Annotated[
     ),
 ]
 BucketName = Annotated[str, Pattern(r"[a-z0-9][a-z0-9_.-]{1,61}[a-z0-9]", "the name of a bucket")]
-Address = Annotated[str, Pattern(r"(https?://)?[^\s/?#@]+(/[^\s?#@]*)?", 'an address such as "https://pubsub.example"')]
+Address = Annotated[
+    str,
+    Pattern(
+        r"(https?://)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?(/[^\s?#@]*)?",
+        'an address such as "https://pubsub.example"',
+    ),
+]
 LabelKey = Annotated[str, Pattern(r"[a-z][a-z0-9_-]{0,62}", "up to 63 lower-case letters, digits, _ and -")]
 LabelValue = Annotated[str, Pattern(r"[a-z0-9_-]{0,63}", "up to 63 lower-case letters, digits, _ and -")]
 Connector = Annotated[

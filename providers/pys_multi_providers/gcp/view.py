@@ -89,17 +89,18 @@ def options_of(function: Function) -> GcpOptions:
 
 def place_of(deployment: Deployment) -> tuple[str, str]:
     """Project and region. Raises ProviderError where one is not named."""
-    settings = settings_of(deployment)
-    if not settings.project:
-        raise ProviderError("no project is named", where="gcp", hint=PROJECT_HINT)
-    if not settings.region:
+    region = settings_of(deployment).region
+    if not region:
         raise ProviderError("no region is named", where="gcp", hint=REGION_HINT)
-    return settings.project, settings.region
+    return names_of(deployment).project, region
 
 
 def names_of(deployment: Deployment) -> Names:
     """What the things of a deployment are called. Raises ProviderError where no project is named."""
-    return Names(deployment.service.name, deployment.stage, place_of(deployment)[0])
+    project = settings_of(deployment).project
+    if not project:
+        raise ProviderError("no project is named", where="gcp", hint=PROJECT_HINT)
+    return Names(deployment.service.name, deployment.stage, project)
 
 
 def environments_of(deployment: Deployment) -> Iterator[tuple[Function, dict[str, str]]]:
