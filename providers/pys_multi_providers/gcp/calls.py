@@ -104,6 +104,14 @@ class Google:
                 _wait(pause)
         raise AssertionError("the last pause is none")
 
+    def close(self) -> None:
+        """Closes the connections that are kept."""
+        with self._lock:
+            kept = [connection for connections in self._idle.values() for connection in connections]
+            self._idle.clear()
+        for connection in kept:
+            connection.close()
+
     def _try(
         self,
         api: str,

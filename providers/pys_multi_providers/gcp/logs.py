@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Levels that Cloud Logging has a severity for; others get the one below ("LogSeverity").
 _SEVERITIES = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"), (0, "DEBUG"))
 _LABELS = ("service", "stage", "build_id")
+#: Fields that make something of an entry beside its payload, under names without a prefix.
+_RESERVED = ("severity", "httpRequest", "timestamp", "timestampSeconds", "timestampNanos")
 
 
 class CloudFormatter(JsonFormatter):
@@ -41,7 +43,11 @@ class CloudFormatter(JsonFormatter):
         if found.pop("level") not in (severity, "WARN", "FATAL"):
             line["level"] = record.levelname
         del found["time"]
-        return {**line, **found}
+        for name, value in found.items():
+            # What the platform reads cannot be overwritten by what a caller wrote.
+            taken = name in _RESERVED or name.startswith("logging.googleapis.com/")
+            line[f"extra.{name}" if taken else name] = value
+        return line
 
 
 def take_over(project: str) -> None:

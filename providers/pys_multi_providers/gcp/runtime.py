@@ -95,8 +95,12 @@ class Adapter:
         """Starts what runs in the process that serves; the one that imports is another, with gunicorn."""
         with self._lock:
             if not self._started:
+                from atexit import register
+
                 self._deadlines.take_signals()
                 self._runtime.start()
+                # Cloud Run ends an instance with SIGTERM, and gunicorn its worker with what is under way.
+                register(self._runtime.stop)
                 self._started = True
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -267,7 +267,8 @@ def _id_of(key: str) -> str:
     """The id of a document: the key without what an id cannot have in it, a hash where that is too long."""
     from urllib.parse import quote
 
-    found = quote(key, safe=_BETWEEN + _NUMBER + _TEXT)
+    # Not with "%": an id is part of a URL, and who decodes that twice would ask for another document.
+    found = quote(key, safe=_BETWEEN + _NUMBER + _TEXT).replace("%", "!")
     if len(found) <= _MAX_KEY:
         return found
     from hashlib import sha256
