@@ -6,6 +6,7 @@ holds for buckets and secrets whose names begin as the stage's do, and one that 
 for the two roles of Firestore alone. Everything is left out that the service has no use for; a further function or
 queue needs no new role.
 
+A stage "dev" has rights on names of a stage "dev-2" as well, whose names begin alike.
 Whoever may deploy functions may run code as any service account of the project; Google's own conditions do not narrow
 that. Where that is too much, a project for each stage is the way.
 
@@ -237,8 +238,7 @@ class _Deployer:
         """The condition for buckets and secrets of this stage, or of all previews, and for the bucket of bundles."""
         beginning = f"{self.service.name}-{self.stage}-"
         buckets = [
-            f"projects/_/buckets/{bucket}"
-            for bucket in (beginning[:52].rstrip("-"), self._artefact_bucket or "pys-multi-")
+            f"projects/_/buckets/{bucket}" for bucket in (_cut(beginning), self._artefact_bucket or "pys-multi-")
         ]
         # A secret's full name has the project's number in it.
         texts = [f"resource.name.startsWith({json.dumps(name)})" for name in buckets]
@@ -248,6 +248,11 @@ class _Deployer:
             if source.secret:
                 texts.append(f'resource.name.extract("/secrets/{{name}}") == {json.dumps(source.secret)}')
         return " || ".join(dict.fromkeys(texts))
+
+
+def _cut(beginning: str) -> str:
+    """As much of it as every bucket's name begins with."""
+    return beginning if len(beginning) <= 52 else beginning[:52].rstrip("-")
 
 
 def _title(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The deployer's rights: what the engine calls, on the things of that stage as far as Google knows; and who has them."""
+"""The deployer's rights: what the engine calls, on the things of that stage as far as Google knows; who has them."""
 
 from __future__ import annotations
 
