@@ -34,7 +34,7 @@ from tests.conformance.drivers.project import copied
 from tests.support import cloud_run
 from tests.support.cloud_run import Service
 from tests.support.functions_framework import Function, image
-from tests.support.gcp_document import Document, PushSubscription
+from tests.support.gcp_deployed import Document, PushSubscription
 from tests.support.gcp_emulators import PROJECT, REGION, Emulators, RestError, lacking
 from tests.support.gcp_identity import Identity
 from tests.support.push import Pusher, Subscription
