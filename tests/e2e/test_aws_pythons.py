@@ -1,6 +1,7 @@
 """The bundle under AWS's runtime client on every Python that it may get there and this machine has.
 
-The whole conformance suite runs on the Python of the tests; this is what could differ from one to another.
+The whole conformance suite runs on the Python of the tests; this is what could differ from one to another. And once
+more under AWS's own runtime interface emulator instead of the Runtime API of the tests.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from json import dumps
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,6 +18,7 @@ from tests.conformance.driver import Settings
 from tests.conformance.drivers.aws import AwsDriver
 from tests.conformance.events_log import Seen
 from tests.support.lambda_image import image
+from tests.support.lambda_rie import RieFunction, binary
 
 PROJECT = Path(__file__).parents[1] / "conformance" / "service"
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -25,11 +28,17 @@ JSON = [("content-type", "application/json")]
 pytestmark = pytest.mark.xdist_group("aws-pythons")
 
 
-@pytest.fixture(scope="module", params=OTHERS)
+@pytest.fixture(scope="module", params=[*OTHERS, "emulator"])
 def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsDriver]:
-    if image(request.param) is None:
+    if request.param == "emulator":
+        if binary() is None:
+            pytest.skip("the runtime interface emulator cannot be had: no aws-sam-cli for this machine")
+        how: dict[str, Any] = {"runs": RieFunction}
+    elif image(request.param) is None:
         pytest.skip(f"this machine has no Python {request.param}")
-    driver = type("", (AwsDriver,), {"python": request.param})()
+    else:
+        how = {"python": request.param}
+    driver = type("", (AwsDriver,), how)()
     try:
         driver.start(PROJECT, Settings(), tmp_path_factory.mktemp("aws"))
         yield driver

@@ -30,6 +30,7 @@ from tests.support.aws_stack import Stack
 from tests.support.event_sources import EventSources, Mapping_
 from tests.support.http_api import ApiRoute, HttpApi
 from tests.support.lambda_image import image
+from tests.support.lambda_rie import RieFunction
 from tests.support.lambda_runtime import MAX_PAYLOAD, Function
 
 from pys_multi_providers.aws.provider import TEMPLATE, AwsProvider
@@ -50,6 +51,8 @@ class AwsDriver:
     max_body: ClassVar[int] = MAX_PAYLOAD
     #: Minor version of Python that the functions run on.
     python: ClassVar[str] = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    #: What runs a function: a Runtime API of the tests' own, or AWS's emulator of one.
+    runs: ClassVar[type[Function | RieFunction]] = Function
 
     def start(self, project: Path, settings: Settings, folder: Path) -> None:
         self._environment = mock.patch.dict(
@@ -57,7 +60,7 @@ class AwsDriver:
         )
         self._environment.start()
         self._lines: list[tuple[str, float, str]] = []
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, Function | RieFunction] = {}
         root = copied(project, settings, folder / "project", f'python = "{self.python}"')
         runtime = image(self.python)
         assert runtime is not None, f"there is no Python {self.python} on this machine"
@@ -85,7 +88,7 @@ class AwsDriver:
                 folders[artefact.build_id] = folder / artefact.build_id
                 artefact.unpacked(folders[artefact.build_id])
             properties = _function(template, name)
-            self._functions[name] = Function(
+            self._functions[name] = self.runs(
                 name,
                 runtime,
                 folders[artefact.build_id],
@@ -135,7 +138,7 @@ class AwsDriver:
                 self._of_alias(template, source["FunctionName"]).invoke,
             )
 
-    def _of_alias(self, template: Any, reference: Any) -> Function:
+    def _of_alias(self, template: Any, reference: Any) -> Function | RieFunction:
         alias = template["Resources"][reference["Ref"]]["Properties"]
         properties = template["Resources"][alias["FunctionName"]["Ref"]]["Properties"]
         return self._functions[properties["Environment"]["Variables"]["PYS_MULTI_FUNCTION"]]
