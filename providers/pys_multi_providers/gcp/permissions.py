@@ -1,10 +1,10 @@
 """What the deployer of one service at one stage must be allowed to do, and who may become the deployer.
 
 Google has no role for "the things of one stage": most of its services know no permission narrower than the project, and
-the rest look at a thing's name in a condition. So there are up to three custom roles: one for the project, one that
-holds for buckets and secrets whose names begin as the stage's do, and one that may change who has roles in the project,
-for the two roles of Firestore alone. Everything is left out that the service has no use for; a further function or
-queue needs no new role.
+the rest look at a thing's name in a condition. So there are several custom roles: one for the project; one that holds
+for buckets and secrets whose names begin as the stage's do; one for the bundles of the stage; one for the policies of
+secrets that are somebody else's; and one that may change who has roles in the project, for the two roles of Firestore
+alone. Everything is left out that the service has no use for; a further function or queue needs no new role.
 
 A stage "dev" has rights on names of a stage "dev-2" as well, whose names begin alike.
 Whoever may deploy functions may run code as any service account of the project; Google's own conditions do not narrow
@@ -82,9 +82,11 @@ _SECRETS = """
     secretmanager.secrets.setIamPolicy secretmanager.secrets.update secretmanager.versions.access
     secretmanager.versions.add secretmanager.versions.get secretmanager.versions.list
 """
+#: Of secrets that are somebody else's: a function may be let read them, the deployer does not.
+_FOREIGN_SECRETS = "secretmanager.secrets.getIamPolicy secretmanager.secrets.setIamPolicy"
 #: Permissions that change nothing, and those of them that read what a plan must not see.
 _READS = re.compile(r".*\.(get|list|getIamPolicy|getMetadata)|serviceusage\.services\.use")
-_TELLS = ("storage.objects.get", "logging.logEntries.list")
+_TELLS = {"data": ("storage.objects.get",), "project": ("logging.logEntries.list",)}
 #: Whoever may change who has roles in the project may do so for these two, and no other.
 _GRANTED = ("roles/datastore.user", "roles/datastore.viewer")
 
@@ -200,18 +202,20 @@ class _Deployer:
         if any(source.is_ours for source in self._secrets):
             plain += " secretmanager.secrets.create"
         yield self.role("project", plain), None
-        named = _BUCKETS + (_SECRETS if self._secrets else "")
-        yield self.role("named", named), {"title": _title(f"{self.names.owner}: names"), "expression": self.is_named()}
-        if self.has("table") and self.purpose != "plan":
-            grants = "resourcemanager.projects.setIamPolicy"
-            expression = (
-                "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', [])"
-                f".hasOnly([{', '.join(repr(role) for role in _GRANTED)}])"
-            )
-            yield (
-                self.role("grants", grants),
-                {"title": _title(f"{self.names.owner}: grants"), "expression": expression},
-            )
+        yield from self.conditional("data", _BUCKETS + (_SECRETS if self._secrets else ""), self.is_of_stage())
+        yield from self.conditional("bundles", _BUCKETS, self.is_bundle())
+        if foreign := [source.secret for source in self._secrets if source.secret]:
+            named = [f'resource.name.extract("/secrets/{{name}}") == {json.dumps(secret)}' for secret in foreign]
+            yield from self.conditional("secrets", _FOREIGN_SECRETS, " || ".join(named))
+        if self.has("table"):
+            changed = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', [])"
+            only = f"{changed}.hasOnly([{', '.join(repr(role) for role in _GRANTED)}])"
+            yield from self.conditional("grants", "resourcemanager.projects.setIamPolicy", only)
+
+    def conditional(self, part: str, permissions: str, expression: str) -> Iterator[tuple[Json, Json | None]]:
+        role = self.role(part, permissions)
+        if role["role"]["includedPermissions"]:
+            yield role, {"title": _title(f"{self.names.owner}: {part}"), "expression": expression}
 
     def has(self, kind: str) -> bool:
         return any(resource.kind == kind for resource in self.service.resources)
@@ -222,7 +226,7 @@ class _Deployer:
     def role(self, part: str, permissions: str) -> Json:
         wanted = sorted(set(permissions.split()))
         if self.purpose == "plan":
-            wanted = [name for name in wanted if _READS.fullmatch(name) and name not in _TELLS]
+            wanted = [name for name in wanted if _READS.fullmatch(name) and name not in _TELLS.get(part, ())]
         id = f"pysMulti.{self.service.name}.{self.stage}.{self.purpose}.{part}".replace("-", "_")
         return {
             "roleId": id if len(id) <= 64 else fit_id(id, f"{self.names.owner} {self.purpose} {part}", 64, "_"),
@@ -234,20 +238,26 @@ class _Deployer:
             },
         }
 
-    def is_named(self) -> str:
-        """The condition for buckets and secrets of this stage, or of all previews, and for the bucket of bundles."""
+    def is_of_stage(self) -> str:
+        """The condition for buckets, their objects, and secrets of this stage, or of all previews."""
         beginning = f"{self.service.name}-{self.stage}-"
-        buckets = [
-            f"projects/_/buckets/{bucket}" for bucket in (_cut(beginning), self._artefact_bucket or "pys-multi-")
-        ]
+        found = f"resource.name.startsWith({json.dumps(f'projects/_/buckets/{_cut(beginning)}')})"
+        if not self._secrets:
+            return found
         # A secret's full name has the project's number in it.
-        texts = [f"resource.name.startsWith({json.dumps(name)})" for name in buckets]
-        if self._secrets:
-            texts.append(f'resource.name.extract("/secrets/{{name}}").startsWith({json.dumps(beginning)})')
-        for source in self._secrets:
-            if source.secret:
-                texts.append(f'resource.name.extract("/secrets/{{name}}") == {json.dumps(source.secret)}')
-        return " || ".join(dict.fromkeys(texts))
+        return f'{found} || resource.name.extract("/secrets/{{name}}").startsWith({json.dumps(beginning)})'
+
+    def is_bundle(self) -> str:
+        """The condition for the bucket of bundles, and what there is of this stage, or of all previews."""
+        if self._artefact_bucket:
+            here = f"resource.name == {json.dumps(f'projects/_/buckets/{self._artefact_bucket}')}"
+            inside = f"resource.name.startsWith({json.dumps(f'projects/_/buckets/{self._artefact_bucket}/objects/')})"
+        else:
+            inside = 'resource.name.startsWith("projects/_/buckets/pys-multi-")'
+            here = f'{inside} && resource.type == "storage.googleapis.com/Bucket"'
+        folder = f"{self.service.name}/{self.stage}{'-' if self.purpose == 'preview' else '/'}"
+        of_stage = f'resource.name.extract("/objects/{{name}}").startsWith({json.dumps(folder)})'
+        return f"({here}) || ({inside} && {of_stage})"
 
 
 def _cut(beginning: str) -> str:

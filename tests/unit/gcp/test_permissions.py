@@ -150,36 +150,58 @@ def test_the_right_to_grant_is_of_two_roles_alone() -> None:
     )
 
 
+def expression_of(found: dict[str, Any], part: str) -> str:
+    [binding] = [b for b in found["bindings"] if b["role"].endswith(f".{part}")]
+    expression: str = binding["condition"]["expression"]
+    return expression
+
+
 def test_objects_and_secrets_are_those_of_the_stage() -> None:
-    found = policy("http bucket secret foreign")
+    found = policy("http bucket secret")
     everywhere = permissions(found, under_condition=False)
     for permission in ("storage.objects.get", "secretmanager.versions.access", "storage.buckets.delete"):
         assert permission in permissions(found)
         assert permission not in everywhere
-    [binding] = [b for b in found["bindings"] if "condition" in b]
-    expression = binding["condition"]["expression"]
     bucket = document(deployment(service("bucket"))).entries["bucket:files"]["name"]
-    started = re.findall(r'resource\.name\.startsWith\("projects/_/buckets/([^"]+)"\)', expression)
-    assert any(bucket.startswith(text) for text in started)
-    assert "pys-multi-" in started
+    expression = expression_of(found, "data")
+    [started] = re.findall(r'startsWith\("projects/_/buckets/([^"]+)"\)', expression)
+    assert bucket.startswith(started)
+    assert started == "shop-dev-"
     assert 'resource.name.extract("/secrets/{name}").startsWith("shop-dev-")' in expression
-    assert 'resource.name.extract("/secrets/{name}") == "theirs"' in expression
 
 
-def test_a_bucket_of_one_s_own_is_named() -> None:
-    [binding] = [b for b in policy("http", artefact_bucket="bundles")["bindings"] if "condition" in b]
-    assert '"projects/_/buckets/bundles"' in binding["condition"]["expression"]
+def test_a_secret_of_others_is_let_be_read_and_not_read() -> None:
+    found = policy("http foreign")
+    [role] = [role for role in found["roles"] if role["roleId"].endswith(".secrets")]
+    assert role["role"]["includedPermissions"] == [
+        "secretmanager.secrets.getIamPolicy",
+        "secretmanager.secrets.setIamPolicy",
+    ]
+    assert expression_of(found, "secrets") == 'resource.name.extract("/secrets/{name}") == "theirs"'
+
+
+def test_bundles_are_those_of_the_stage() -> None:
+    inside = 'resource.name.startsWith("projects/_/buckets/pys-multi-")'
+    assert expression_of(policy("http"), "bundles") == (
+        f'({inside} && resource.type == "storage.googleapis.com/Bucket") || '
+        f'({inside} && resource.name.extract("/objects/{{name}}").startsWith("shop/dev/"))'
+    )
+    assert expression_of(policy("http", artefact_bucket="bundles"), "bundles") == (
+        '(resource.name == "projects/_/buckets/bundles") || '
+        '(resource.name.startsWith("projects/_/buckets/bundles/objects/") && '
+        'resource.name.extract("/objects/{name}").startsWith("shop/dev/"))'
+    )
 
 
 def test_a_preview_s_rights_are_for_all_of_them() -> None:
     found = policy(purpose="preview")
     assert permissions(found) == permissions(policy())
-    [binding] = [b for b in found["bindings"] if "startsWith" in b.get("condition", {}).get("expression", "")]
-    started = re.findall(r'startsWith\("projects/_/buckets/([^"]+)"\)', binding["condition"]["expression"])
+    [started] = re.findall(r'startsWith\("projects/_/buckets/([^"]+)"\)', expression_of(found, "data"))
     for stage in ("pr-17", "pr-1234567890"):
         bucket = document(deployment(service("bucket"), stage=stage)).entries["bucket:files"]["name"]
-        assert any(bucket.startswith(text) for text in started if text != "pys-multi-")
-    assert not any("shop-production-files".startswith(text) for text in started)
+        assert bucket.startswith(started)
+    assert not "shop-production-files".startswith(started)
+    assert 'startsWith("shop/pr-")' in expression_of(found, "bundles")
 
 
 def test_a_plan_changes_nothing_and_reads_no_secret() -> None:
@@ -188,6 +210,13 @@ def test_a_plan_changes_nothing_and_reads_no_secret() -> None:
         assert permission.rpartition(".")[2] in ("get", "list", "getIamPolicy", "getMetadata", "use"), permission
     assert "logging.logEntries.list" not in found
     assert "secretmanager.versions.access" not in found
+    # It reads the documents of former deploys, and nobody's objects.
+    with_objects = [
+        role["roleId"]
+        for role in policy(purpose="plan")["roles"]
+        if "storage.objects.get" in role["role"]["includedPermissions"]
+    ]
+    assert [id.rpartition(".")[2] for id in with_objects] == ["bundles"]
 
 
 def test_no_role_is_predefined() -> None:
