@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.support.arm.data import Reply
 from tests.support.arm.server import ArmServer
@@ -23,8 +26,6 @@ from tests.support.azure_host.image import Image, image
 from tests.support.azure_schemas import problems
 from tests.support.fault_proxy import Answer, Call
 
-from pys_multi.model import Service
-from pys_multi_providers.azure import entry
 from pys_multi_tools import pipeline
 from pys_multi_tools.bundle import Bundle, build
 from pys_multi_tools.deployment import Change, Outputs, Plan, Progress, Status
@@ -50,7 +51,7 @@ def private() -> dict[str, str]:
 
 @api.get("/secret", public=True)
 def secret() -> dict[str, int]:
-    return {{"letters": len(key.value())}}
+    return {{"letters": len(key.value)}}
 
 @worker.consume(jobs)
 def work(message) -> None:
@@ -64,7 +65,7 @@ def nightly() -> None:
     print("nightly", "{mark}")
 """
 SECRET = "s3cr3t-canary-0123456789"
-GROUP, LOCATION = "tests", "westeurope"
+LOCATION = "westeurope"
 KINDS = ("resource_manager", "blob", "table", "service_bus", "key_vault", "logs", "scm", "app")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -75,7 +76,7 @@ class AzureStage:
     def __init__(self, root: Path, url: str, service: str = "shop", stage: str = "test", code: str = APP) -> None:
         self.root, self.url, self.service, self.stage, self._code = root, url, service, stage, code
         self.progress: list[Progress] = []
-        self.group, self.location = GROUP, LOCATION
+        self.group, self.location = f"group-{service}", LOCATION
         self.settings = ""
         self._cache = root.parent / "bundle-cache"
         self.write()
@@ -116,6 +117,24 @@ class AzureStage:
 
     def status(self) -> Status:
         return pipeline.status(self.place())
+
+    def call(
+        self, arm: ArmServer, path: str, *, function: str = "api", method: str = "GET", key: str = ""
+    ) -> tuple[int, bytes]:
+        """A call of an app from the outside, over the server's port."""
+        [site] = [
+            s
+            for s in arm.world.of_type("Microsoft.Web/sites")
+            if s["name"].startswith(f"{self.service}-{self.stage}-{function}-")
+        ]
+        connection = http.client.HTTPConnection(urlsplit(arm.url).netloc, timeout=60)
+        headers = {"Host": site["properties"]["defaultHostName"], **({"x-functions-key": key} if key else {})}
+        try:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
 
     def told(self) -> str:
         """All progress of the last step, as text."""
@@ -185,11 +204,13 @@ def in_worker() -> Callable[[bytes, Mapping[str, str], Keys], Running]:
 class OnPaper:
     """An app that only says which build it is and what would be indexed: where a test is not about what runs."""
 
-    def __init__(self, service: Service, package: bytes, settings: Mapping[str, str]) -> None:
+    def __init__(self, package: bytes, settings: Mapping[str, str], _: Keys) -> None:
         with zipfile.ZipFile(io.BytesIO(package)) as bundle:
             self._build = json.loads(bundle.read("pys_multi_build.json"))["build_id"]
-        [function] = [f for f in service.functions if f.name == settings["PYS_MULTI_FUNCTION"]]
-        self.functions = [(name, "?") for name in entry.function_names(service, function)]
+            text = bundle.read("function_app.py").decode()
+        blocks = text.split("\nif entry.function == ")
+        [block] = [block for block in blocks if block.startswith(json.dumps(settings["PYS_MULTI_FUNCTION"]))]
+        self.functions = [(name, "?") for name in re.findall(r"def (\w+)\(", block)]
 
     def call(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
         if target != "/.pys-multi/health" or not self.functions:
@@ -203,24 +224,34 @@ class OnPaper:
 # ---- what is there
 
 
-def inventory(arm: ArmServer) -> dict[str, Any]:
-    """Everything of the group, by type; what is the same after every deploy that ended well."""
+def inventory(arm: ArmServer, group: str) -> dict[str, Any]:
+    """Everything of a group, by type; what is the same after every deploy that ended well."""
     found: dict[str, Any] = {}
-    for entry_ in arm.world.resources.values():
-        kind = entry_["type"].rpartition("/")[2]
-        scope = entry_["id"].partition("/providers/")[2] if kind == "roleAssignments" else entry_["name"]
+    for id, entry in list(arm.world.resources.items()):
+        if f"/resourcegroups/{group.lower()}/" not in id:
+            continue
+        kind = entry["type"].rpartition("/")[2]
+        scope = entry["id"].partition("/providers/")[2] if kind == "roleAssignments" else entry["name"]
         found.setdefault(kind, []).append(scope)
     found = {kind: sorted(names) for kind, names in sorted(found.items())}
-    found["groups"] = sorted(arm.world.groups)
-    found["deleted vaults"] = sorted(arm.world.deleted_vaults)
-    found["deployments"] = {d.name: d.state for d in arm.deployments.all.values()}
+    found["group"] = group.lower() in arm.world.groups
+    found["deleted vaults"] = [
+        name for name, entry in arm.world.deleted_vaults.items() if f"/{group.lower()}/" in entry["id"].lower()
+    ]
+    found["deployments"] = {d.name: d.state for (g, _), d in arm.deployments.all.items() if g == group.lower()}
     return found
 
 
-def served(arm: ArmServer) -> dict[str, str]:
-    """What every app says that it runs, by function."""
+#: What there is where nothing is.
+NOTHING: dict[str, Any] = {"group": False, "deleted vaults": [], "deployments": {}}
+
+
+def served(arm: ArmServer, group: str) -> dict[str, str]:
+    """What every app of a group says that it runs, by function."""
     answers = {}
     for site in arm.world.of_type("Microsoft.Web/sites"):
+        if f"/resourcegroups/{group.lower()}/" not in site["id"].lower():
+            continue
         keys = arm.sites[site["name"]].keys
         name = site["name"].lower()
         _, _, body = arm.sites.app(name, "GET", "/.pys-multi/health", {"x-functions-key": keys.default}, b"")
@@ -229,8 +260,6 @@ def served(arm: ArmServer) -> dict[str, str]:
 
 
 # ---- Azure's protocols, for the proxy
-
-_NAMED = ("resourcegroups", "deployments", "sites", "vaults", "namespaces", "storageaccounts", "topics", "systemtopics")
 
 
 def name_of(call: Call) -> str:
@@ -251,38 +280,27 @@ def name_of(call: Call) -> str:
         return f"bus.{call.method} {path.rpartition('/')[2]}"
     if host == "api.loganalytics.io":
         return "logs.query"
-    if path == "/msi/token":
-        return "token"
-    parts = path.strip("/").lower().split("/")
-    if "roleassignments" in parts:
-        return f"arm.{call.method} roleassignments" + (
-            f" {query.rpartition('=')[2][-12:]}" if call.method != "GET" else ""
-        )
-    if parts[-1] == "providers" or "providers" not in parts:
-        return f"arm.{call.method} {'/'.join(parts[2:3] + parts[4:])}{' tagged' if 'filter' in query else ''}"
-    last = len(parts) - 1 - parts[::-1].index("providers")
-    tail = parts[last + 2 :]
-    words = [tail[0]] + [
-        f"{part}" for part in tail[1:] if part in _ACTIONS or part in _NAMED or not part[-1:].isalnum()
-    ]
-    names = [_function(part) for part in tail[1:] if part not in words]
-    return f"arm.{call.method} {' '.join(dict.fromkeys(words))} {' '.join(n for n in names if n)}".strip()
+    if path.startswith(("/msi/token", "/operationresults")):
+        return f"arm.GET {path.split('/')[1]}"
+    return f"arm.{call.method} {_about(path)}" + (" filtered" if "filter" in query else "")
 
 
-_ACTIONS = (
-    "whatif",
-    "operations",
-    "exporttemplate",
-    "listkeys",
-    "functions",
-    "queues",
-    "subscriptions",
-    "containers",
-    "tables",
-    "eventsubscriptions",
-    "refresh",
-    "purge",
-)
+def _about(path: str) -> str:
+    """Types and actions of a path, and of names only which function's they are."""
+    found, parts = [], path.strip("/").lower().split("/")[2:]
+    while parts:
+        part = parts.pop(0)
+        if part == "resourcegroups":
+            parts = parts[1:]
+            found += [] if parts else ["group"]
+        elif part == "providers":
+            found += [parts.pop(0)] if len(parts) == 1 else []
+            parts = parts[1:]
+        else:  # a type and a name, or a list, or an action
+            found.append(part)
+            if parts and (name := parts.pop(0)) != "default":
+                found.append(_function(name) or "*")
+    return "/".join(found) or "subscription"
 
 
 def _function(name: str) -> str:
@@ -293,16 +311,7 @@ def _function(name: str) -> str:
 def is_read(name: str) -> bool:
     """Whether a call changes nothing; some reads are asked by POST."""
     method = name.partition(".")[2].partition(" ")[0]
-    return (
-        name == "token"
-        or name == "logs.query"
-        or method in ("GET", "HEAD")
-        or name.endswith(_READ_BY_POST)
-        or any(word in name for word in _READ_BY_POST)
-    )
-
-
-_READ_BY_POST = ("whatif", "exporttemplate", "listkeys")
+    return method in ("GET", "HEAD", "query") or name.endswith(("/whatif", "/exporttemplate", "/listkeys"))
 
 
 def refusal(code: str, text: str, status: int, headers: Mapping[str, str] | None = None) -> Callable[[Call], Answer]:

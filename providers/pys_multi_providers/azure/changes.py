@@ -29,6 +29,10 @@ _ROLES = {
 _IDENTITY = re.compile(r"resourceId\('Microsoft\.ManagedIdentity/userAssignedIdentities', (concat\(.*?\)|'[^']*')\)")
 
 
+#: Where the settings of an app are, and the tag that tells that they differ.
+_SETTINGS, _SETTINGS_TAG = "siteConfig.appSettings", "tags.pys-multi-settings"
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What a plan is about. old, new: resources of the last and of this template, by id in lower case; old is None
@@ -114,7 +118,9 @@ def _of(entry: Json, about: About) -> Change | None:
 def _why(id: str, kept: list[Property], about: About) -> str:
     old = (about.old or {}).get(id.lower())
     new = about.new.get(id.lower(), {})
-    if old is not None and all(at(old, path) == at(new, path) for path, _, _ in kept):
+    if old is not None and all(
+        at(old, path) == at(new, path) and not path.startswith("setting ") for path, _, _ in kept
+    ):
         return "changed by other means since the last deploy"
     return ""
 
@@ -125,16 +131,30 @@ def _properties(entry: Json, about: About) -> tuple[list[Property], list[str]]:
     if split(id)[1].lower() == KINDS["assignment"].lower():
         return [], ["principalId"]  # a role is assigned or not: nothing of it changes, and its principal is a reference
     old, new = (about.old or {}).get(id), about.new.get(id, {})
-    kept, dropped = [], []
+    kept: list[Property] = []
+    dropped: list[str] = []
     for path, kind, before, after in _flat(entry.get("delta") or ()):
         top = path.partition("[")[0]
+        if top.endswith(_SETTINGS):
+            kept += _settings(old, new, top)
+            continue
         is_said = old is None or at(old, top) != at(new, top)
         is_plain = kind == "Modify" and not _is_expression(after) and before is not None and after is not None
         if kind != "NoEffect" and (is_plain or (is_said and kind != "Delete") or (is_said and old is not None)):
             kept.append((path, before, after))
         else:
             dropped.append(path)
+    if any(name.startswith("setting ") for name, _, _ in kept):
+        kept = [entry for entry in kept if entry[0] != _SETTINGS_TAG]  # it only says that they differ
     return kept, sorted(set(dropped))
+
+
+def _settings(old: Json | None, new: Json, path: str) -> Iterator[Property]:
+    """The settings of an app that differ: Azure shows nobody what they are, so both templates say."""
+    before, after = ({e["name"]: e["value"] for e in at(r or {}, path) or ()} for r in (old, new))
+    for name in sorted({*before, *after} if old is not None else ()):
+        if before.get(name) != after.get(name):
+            yield f"setting {name}", before.get(name), after.get(name)
 
 
 def _flat(delta: Iterable[Json], path: str = "") -> Iterator[tuple[str, str, Any, Any]]:
@@ -164,7 +184,7 @@ def _change(
     after: Json | None = None,
 ) -> Change:
     scope, type, names = split(id)
-    name = names[-1]
+    name = "/".join(names[-2:]) if type.lower() == KINDS["publishing"].lower() else names[-1]
     if type.lower() == KINDS["assignment"].lower():
         name, reason = _assignment(scope, name, after, about, reason)
     return Change(

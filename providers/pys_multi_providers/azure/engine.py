@@ -224,7 +224,7 @@ class Engine:
         if not is_deployed or state is None:
             self._recover_vault(text, has_vault)
             state = self.stack.apply(text)
-        self._put_secrets(secrets, rotated, looked.live, is_new=not has_vault)
+        self._put_secrets(secrets, rotated, is_new=not has_vault)
         keep()
         self._publish(packages)
         apps = self.apps.all_live()
@@ -258,18 +258,16 @@ class Engine:
         ids = {thing.id.lower() for thing in things}
         return [t for t in things if not any(t.id.lower().startswith(id + "/") for id in ids)]
 
-    def _put_secrets(
-        self, secrets: Mapping[str, str], rotated: list[str], live: Mapping[str, Live], *, is_new: bool
-    ) -> None:
+    def _put_secrets(self, secrets: Mapping[str, str], rotated: list[str], *, is_new: bool) -> None:
+        if not rotated:
+            return
         wanted = {name: secrets[name] for name in rotated}
-        for name in secret_values.put(self.cloud, self.vault, wanted, is_new=is_new) if wanted else ():
+        for name in secret_values.put(self.cloud, self.vault, wanted, is_new=is_new):
             self._say("secrets", name)
-        if wanted:
-            # An app that serves already has the former values; one that does not reads them when it starts.
-            for function in self.service.functions:
-                app = live[function.name].app
-                if app is not None and live[function.name].build_id and self._uses_secrets(function):
-                    self.apps.refresh(app)
+        # An app looks its references up when its settings are set, before there was a value, and then once a day.
+        for name, app in self.apps.all().items():
+            if app is not None and self._uses_secrets(self.service.function(name)):
+                self.apps.refresh(app)
 
     def _uses_secrets(self, function: Function) -> bool:
         ours = {name for name, source in sources(self.deployment).items() if not source.uri}

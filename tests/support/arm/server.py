@@ -25,6 +25,7 @@ from tests.support.arm.logs import Logs
 from tests.support.arm.resources import DEPLOYER, SUBSCRIPTION, TENANT, World, denied, shown, split
 from tests.support.arm.sites import Launcher, Sites
 from tests.support.arm.template import Context
+from tests.support.azure_schemas import of_body
 
 Json = dict[str, Any]
 
@@ -51,7 +52,7 @@ class ArmServer:
     """Listens from its making until ``stop``."""
 
     def __init__(self, launch: Launcher) -> None:
-        self.world = World()
+        self.world = World(schema=of_body)
         self.blobs, self.vaults = Blobs(self.world), Vaults(self.world)
         self.sites = Sites(self.world, self.blobs, launch)
         self.deployments = Deployments(self.world, self._context)
@@ -191,7 +192,8 @@ class ArmServer:
             )
         if lower[0] == "providers" and len(parts) == 2 and method == "GET":
             state = "Registered" if parts[1] in self.registered else "NotRegistered"
-            return _json(200, {"namespace": parts[1], "registrationState": state})
+            types = [{"resourceType": "smartDetectorAlertRules", "apiVersions": ["2021-04-01", "2019-06-01"]}]
+            return _json(200, {"namespace": parts[1], "registrationState": state, "resourceTypes": types})
         if lower[0] == "providers" and len(parts) == 3 and lower[2] == "register" and method == "POST":
             self.registered.add(parts[1])
             return _json(200, {"namespace": parts[1], "registrationState": "Registered"})
@@ -214,6 +216,10 @@ class ArmServer:
             return self._list_resources(group, query, base)
         if lower[2:5] == ["providers", "microsoft.resources", "deployments"]:
             return self._deployment(method, group, parts[5:], query, body, base)
+        if lower[2] == "deployments" and lower[4:] == ["operations"] and method == "GET":
+            return _json(200, {"value": list(self.deployments.get(group, parts[3]).operations)})
+        if lower[2] != "providers":
+            raise Refused("NotFound", f"{method} {path} is not known here", 404)
         if lower[-2:] == ["microsoft.authorization", "roleassignments"] and method == "GET":
             return self._role_assignments(path, query)
         match = re.fullmatch(r"(.+/providers/microsoft\.web/sites/[^/]+)/(.+)", path, re.IGNORECASE)
@@ -381,8 +387,6 @@ class ArmServer:
             return 202, {"location": f"{base}/operationresults/{id}?api-version=1", "x-ms-retry-after-ms": "20"}, b""
         if method == "GET" and not action:
             return _json(200, known.get(group, name).record())
-        if method == "GET" and action == "operations":
-            return _json(200, {"value": list(known.get(group, name).operations)})
         if method == "POST" and action == "exporttemplate":
             return _json(200, {"template": known.get(group, name).template.text})
         if method == "POST" and action == "cancel":

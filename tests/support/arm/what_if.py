@@ -31,12 +31,10 @@ def changes(world: World, template: Template) -> list[Json]:
             found.append({"resourceId": resource.id, "changeType": "Create", "after": after})
             continue
         before = {**shown(entry), "apiVersion": resource.api}
-        put = world.bodies.get(resource.id.lower(), {})
-        delta = list(
-            _delta(
-                "", before, foreseen, {**put, "properties": {**filled_in(resource.type), **put.get("properties", {})}}
-            )
-        )
+        known = dict(world.bodies.get(resource.id.lower(), {}))
+        if filled := filled_in(resource.type):
+            known["properties"] = {**filled, **known.get("properties", {})}
+        delta = list(_delta("", before, foreseen, known))
         kind = "Modify" if delta else "NoChange"
         change: Json = {"resourceId": resource.id, "changeType": kind, "before": before, "after": after}
         found.append({**change, "delta": delta} if delta else change)
