@@ -19,7 +19,7 @@ completed or abandoned by itself, and Service Bus counts deliveries and keeps de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from re import sub
@@ -57,8 +57,10 @@ GRACE = 90
 #: Messages that one instance takes beside those that its handlers work on, in the place of such as failed and are held.
 _ROOM = 4
 
-#: How a route's template is named in ASP.NET: its segments, each literal text, "{pN}", or "{*pN}" at the end.
+#: A route's template as ASP.NET writes it: its segments, each text, "{pN}" or "{pN:regex(…)}", or "{*pN}" at the end.
 _Pattern = tuple[str, ...]
+#: The constraint of a whole number: ASP.NET's own "int" and "long" have no more digits than they can hold, and a sign.
+_INT = "regex(^[0-9]+$)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,15 +169,13 @@ def http_of(function: Function) -> list[Entry]:
         preflight = Entry(name="b_preflight", route="{*path}", methods=("OPTIONS",), anonymous=True)
         others = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
         return [events, preflight, Entry(name="z_http", route="{*path}", methods=others)]
-    return [events, *_mixed(routes), Entry(name="z_http", route="{*path}", anonymous=True)]
+    return [events, *_mixed(function), Entry(name="z_http", route="{*path}", anonymous=True)]
 
 
 def conflicts(function: Function) -> list[str]:
     """Public routes that Azure cannot tell from a private one of the same function, so that they need a key."""
-    routes = [trigger for trigger in function.triggers if isinstance(trigger, Route | Mount)]
-    closed = {(pattern, method) for route in routes if not _is_open(route) for pattern, method in _asked(route)}
     return sorted(
-        {route.id for route in routes if _is_open(route) for pair in _asked(route) if _is_among(pair, closed)}
+        {route.id for route, pattern, method, is_open in _all_asked(function) if _is_open(route) and not is_open}
     )
 
 
@@ -184,18 +184,14 @@ def _is_open(route: Route | Mount) -> bool:
     return bool(route.public or route.auth)
 
 
-def _mixed(routes: Iterable[Route | Mount]) -> Iterator[Entry]:
+def _mixed(function: Function) -> Iterator[Entry]:
     """A function for every private template and every public one that overlaps with it, the most specific first."""
-    health = Route(id=HEALTH_PATH, method="GET", path=HEALTH_PATH, handler="", public=True)
-    asked = [(pattern, method, _is_open(route)) for route in (*routes, health) for pattern, method in _asked(route)]
-    closed = {(pattern, method) for pattern, method, is_open in asked if not is_open}
-    private = {pattern for pattern, _ in closed}
+    asked = [(pattern, method, is_open) for _, pattern, method, is_open in _all_asked(function)]
+    private = {pattern for pattern, _, is_open in asked if not is_open}
     found: dict[tuple[_Pattern, bool], set[str]] = {}
     for pattern, method, is_open in asked:
-        if not is_open:
-            found.setdefault((pattern, False), set()).add(method)
-        elif any(_overlap(pattern, other) for other in private) and not _is_among((pattern, method), closed):
-            found.setdefault((pattern, True), set()).add(method)
+        if not is_open or any(_overlap(pattern, other) for other in private):
+            found.setdefault((pattern, is_open), set()).add(method)
     for number, ((pattern, is_open), methods) in enumerate(sorted(found.items(), key=lambda item: _rank(item[0][0]))):
         yield Entry(
             name=f"h{number:04d}",
@@ -203,6 +199,32 @@ def _mixed(routes: Iterable[Route | Mount]) -> Iterator[Entry]:
             methods=None if "*" in methods else tuple(sorted(methods)),
             anonymous=is_open,
         )
+
+
+def _all_asked(function: Function) -> list[tuple[Route | Mount, _Pattern, str, bool]]:
+    """Each route with its patterns and methods, and whether that needs no key.
+
+    Azure knows the converters int and path. A public route with another one matches paths there that are not its own:
+    where they could be a private route's, it needs a key as well.
+    """
+    health = Route(id=HEALTH_PATH, method="GET", path=HEALTH_PATH, handler="", public=True)
+    routes = [trigger for trigger in function.triggers if isinstance(trigger, Route | Mount)]
+    asked = [(route, *pair) for route in (*routes, health) for pair in _asked(route)]
+    closed = [(pattern, method) for route, pattern, method in asked if not _is_open(route)]
+
+    def is_open(route: Route | Mount, pattern: _Pattern, method: str) -> bool:
+        rivals = [other for other, wanted in closed if method == wanted or "*" in (method, wanted)]
+        if not _is_open(route) or pattern in rivals:
+            return False
+        return _is_exact(route) or not any(_overlap(pattern, other) for other in rivals)
+
+    return [(route, pattern, method, is_open(route, pattern, method)) for route, pattern, method in asked]
+
+
+def _is_exact(route: Route | Mount) -> bool:
+    """Whether Azure's pattern matches the route's own paths and no others."""
+    parts = [part for part in Template(route.path or "/").segments if not isinstance(part, str)]
+    return all(len(part) == 1 and part[0][1] in ("str", "int", "path") for part in parts)
 
 
 def _asked(route: Route | Mount) -> Iterator[tuple[_Pattern, str]]:
@@ -216,11 +238,6 @@ def _asked(route: Route | Mount) -> Iterator[tuple[_Pattern, str]]:
         yield _pattern(route.path), "HEAD"
 
 
-def _is_among(pair: tuple[_Pattern, str], closed: set[tuple[_Pattern, str]]) -> bool:
-    pattern, method = pair
-    return any(other == pattern and (method == wanted or "*" in (method, wanted)) for other, wanted in closed)
-
-
 def _pattern(path: str) -> _Pattern:
     found: list[str] = []
     for number, segment in enumerate(Template(path).segments if path != "/" else []):
@@ -232,15 +249,20 @@ def _pattern(path: str) -> _Pattern:
             found.append(segment)
         elif any(not isinstance(part, str) and part[1] == "path" for part in segment):
             return (*found, f"{{*p{number}}}")
+        elif len(segment) == 1 and segment[0][1] == "int":
+            found.append(f"{{p{number}:{_INT}}}")
         else:
             found.append(f"{{p{number}}}")
     return tuple(found)
 
 
 def _rank(pattern: _Pattern) -> tuple[tuple[int, str], ...]:
-    """Text before parameters before the rest of the path, segment by segment."""
-    kinds = ((2 if part.startswith("{*") else 1 if part.startswith("{") else 0, part) for part in pattern)
-    return (*kinds, (-1, ""))
+    """Text before numbers before parameters before the rest of the path, segment by segment."""
+
+    def kind(part: str) -> int:
+        return 3 if part.startswith("{*") else 0 if not part.startswith("{") else 1 if _INT in part else 2
+
+    return (*((kind(part), part) for part in pattern), (-1, ""))
 
 
 def _overlap(one: _Pattern, other: _Pattern) -> bool:

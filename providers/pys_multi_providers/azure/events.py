@@ -123,12 +123,12 @@ def _blob_event(entry: Any, bucket: str, attempt: int, sent_at: float) -> Event:
 
 def _key(subject: str, url: str) -> str:
     """The key of the blob: the subject has it as it is, behind the name of its container."""
-    container, _, key = subject.removeprefix("/blobServices/default/containers/").partition("/blobs/")
+    key = subject.partition("/blobs/")[2]
     if key:
         return key
     from urllib.parse import unquote, urlsplit
 
-    return unquote(urlsplit(url).path).partition(f"/{container}/" if container else "/")[2].partition("/")[2]
+    return unquote(urlsplit(url).path)[1:].partition("/")[2]
 
 
 # ---- timers

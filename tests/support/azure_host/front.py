@@ -286,8 +286,11 @@ def _matched(route: str, path: str) -> dict[str, str] | None:
         if number >= len(given) or not given[number]:
             return None
         if part.startswith("{"):
-            assert re.fullmatch(r"\{[A-Za-z]\w*\}", part), route
-            params[part[1:-1]] = given[number]
+            match = re.fullmatch(r"\{([A-Za-z]\w*)(?::regex\((\^[^{}:=?]+\$)\))?\}", part)
+            assert match is not None, route
+            if match[2] and not re.search(match[2], given[number]):
+                return None
+            params[match[1]] = given[number]
         else:
             assert re.fullmatch(r"[^{}*?~]+", part), route
             if part.lower() != given[number].lower():

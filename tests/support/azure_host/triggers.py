@@ -125,7 +125,8 @@ def _metadata(message: Stored) -> dict[str, Any]:
         "LockToken": {"string": message.lock},
         "MessageId": {"string": message.id},
         "SequenceNumber": {"json": str(message.sequence)},
-        "SessionId": {"string": message.session} if message.session else {"json": "null"},
+        # What is null comes as data without a value, which is as good as none.
+        **({"SessionId": {"string": message.session}} if message.session else {}),
     }
 
 

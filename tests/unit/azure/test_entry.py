@@ -133,7 +133,7 @@ def _without_imports(text: str) -> str:
 
 
 class _OS:
-    class path:  # noqa: N801
+    class path:
         dirname = abspath = staticmethod(lambda path: path)
 
 
@@ -220,15 +220,19 @@ def test_no_two_functions_of_an_app_have_the_same_route_and_method() -> None:
     """Azure refuses the second one (HttpRoutesConflict of the host)."""
     app = App("shop")
     api = app.function("api")
-    api.get("/x/{n:int}", public=False)(handler)
+    api.get("/x/{n:uuid}", public=False)(handler)
     api.get("/x/{name}", public=True)(handler)
     api.post("/x/{name}", public=True)(handler)
+    api.get("/y/{n:int}", public=False)(handler)
+    api.get("/y/{name}", public=True)(handler)
     function = app.service().function("api")
     entries = entry.http_of(function)
     pairs = [(e.route, method) for e in entries for method in (e.methods or ("*",))]
     assert len(pairs) == len(set(pairs))
     assert entry.conflicts(function) == ["api:GET /x/{name}"]
     assert (chosen(function, "/x/a", "POST") or entry.Entry(name="", route="")).anonymous
+    assert (chosen(function, "/y/a") or entry.Entry(name="", route="")).anonymous
+    assert not (chosen(function, "/y/7") or entry.Entry(name="", route="", anonymous=True)).anonymous
 
 
 _SEGMENTS = st.sampled_from(["a", "b", "{x}", "{n:int}", "{rest:path}", "{x}.txt"])
@@ -261,8 +265,13 @@ def test_azure_asks_for_a_key_exactly_where_the_route_is_private(public: dict[st
         route = str(found[0])
         if not kept[route]:
             assert not azure.anonymous, (route, path, azure)
-        elif f"api:GET {route}" not in blurred:
+        elif f"api:GET {route}" not in blurred and not any(_is_vague(other) for other in kept if not kept[other]):
             assert azure.anonymous, (route, path, azure)
+
+
+def _is_vague(path: str) -> bool:
+    """Whether Azure asks for a key for other paths as well: those of a private route with text and a parameter."""
+    return ".txt" in path
 
 
 def _distinct(path: str) -> str:
