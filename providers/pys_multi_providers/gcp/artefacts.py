@@ -5,8 +5,8 @@
 <service>/<stage>/releases/<time>-<builds>.json  what a deploy made live: builds, revisions, document
 <service>/<stage>/lease.json                     who deploys this stage now (lease.py)
 
-A function takes its bundle from here by that name, so that nothing is uploaded twice, a former build can be returned to,
-and "what runs" is a field like any other: with ``generateUploadUrl`` the same code has another name every time.
+A function takes its bundle from here by that name, so that nothing is uploaded twice, a former build can be returned
+to, and "what runs" is a field like any other: with ``generateUploadUrl`` the same code has another name every time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Artefacts:
                 raise ProviderError(
                     f"the bucket {self.bucket} belongs to another project, or these credentials may not see it",
                     where="gcp.artefact_bucket",
-                    hint=f"name a bucket of your own, or see what pys-multi permissions --cloud gcp prints ({error.what})",
+                    hint=f"name a bucket of your own, or see pys-multi permissions --cloud gcp ({error.what})",
                 ) from error
             raise
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -34,8 +35,20 @@ SERVICES = "run.v2.projects.locations.services"
 PROJECTS = "cloudresourcemanager.v3.projects"
 OBJECTS = "storage.v1.objects"
 #: Every API that a deploy may call; each has to be enabled in the project.
-APIS = ("cloudfunctions", "run", "pubsub", "cloudscheduler", "storage", "iam", "secretmanager", "firestore")
-APIS += ("cloudresourcemanager", "logging", "monitoring", "iamcredentials")
+APIS = (
+    "cloudfunctions",
+    "run",
+    "pubsub",
+    "cloudscheduler",
+    "storage",
+    "iam",
+    "secretmanager",
+    "firestore",
+    "cloudresourcemanager",
+    "logging",
+    "monitoring",
+    "iamcredentials",
+)
 #: Google's own variables that send a client to an emulator.
 _EMULATORS = {"pubsub": "PUBSUB_EMULATOR_HOST", "storage": "STORAGE_EMULATOR_HOST"}
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -58,6 +71,7 @@ class Cloud:
 
     def __init__(self, settings: GcpSettings) -> None:
         self._settings = settings
+        self._endpoints = {str(api): address for api, address in settings.endpoints.items()}
         self._lock = threading.Lock()
         self._services: dict[str, Any] = {}
         self._tokens: dict[tuple[str, str], tuple[float, str]] = {}
@@ -68,16 +82,12 @@ class Cloud:
     @cached_property
     def _found(self) -> tuple[Any, str]:
         """Credentials and the project that they name."""
-        import google.auth  # type: ignore[import-untyped]  # it carries no types
-        from google.auth import impersonated_credentials
-        from google.auth.credentials import AnonymousCredentials  # type: ignore[import-untyped]
-
-        if self._is_anonymous:
-            return AnonymousCredentials(), ""
         with _translated("the credentials"):
-            credentials, project = google.auth.default(scopes=[_SCOPE])
+            if self._is_anonymous:
+                return _library("google.auth.credentials").AnonymousCredentials(), ""
+            credentials, project = _library("google.auth").default(scopes=[_SCOPE])
             if self._settings.impersonate:
-                credentials = impersonated_credentials.Credentials(
+                credentials = _library("google.auth.impersonated_credentials").Credentials(
                     source_credentials=credentials,
                     target_principal=self._settings.impersonate,
                     target_scopes=[_SCOPE],
@@ -138,7 +148,7 @@ class Cloud:
     def endpoint(self, api: str) -> str:
         """Where an API is asked, without a slash at the end: settings, gcloud's variables, emulators', Google's own."""
         variable = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}"
-        given = self._settings.endpoints.get(api) or os.environ.get(variable)
+        given = self._endpoints.get(api) or os.environ.get(variable)
         if not given and api in _EMULATORS:
             given = os.environ.get(_EMULATORS[api])
         if not given:
@@ -176,7 +186,7 @@ class Cloud:
         """The entries under ``key`` of all pages of an answer."""
         token = None
         while True:
-            more = {"pageToken": token} if token else {}
+            more: Json = {"pageToken": token} if token else {}
             page = self.call(kind, method, **arguments, **more)
             yield from page.get(key) or ()
             token = page.get("nextPageToken")
@@ -201,9 +211,7 @@ class Cloud:
 
         An upload that was answered by nobody and is sent again meets its own condition, which the caller looks into.
         """
-        from googleapiclient.http import MediaInMemoryUpload  # type: ignore[import-untyped]  # it carries no types
-
-        media = MediaInMemoryUpload(data, mimetype=kind, resumable=False)
+        media = _library("googleapiclient.http").MediaInMemoryUpload(data, mimetype=kind, resumable=False)
         return self.call(
             OBJECTS,
             "insert",
@@ -240,10 +248,8 @@ class Cloud:
         return found
 
     def _discovered(self, api: str, version: str) -> Any:
-        from googleapiclient import discovery
-
         base = f"{self.endpoint(api)}/storage/v1/" if api == "storage" else f"{self.endpoint(api)}/"
-        return discovery.build(
+        return _library("googleapiclient.discovery").build(
             api,
             version,
             http=_Connection(self.credentials),
@@ -253,20 +259,18 @@ class Cloud:
         )
 
     def _functions(self) -> Any:
-        from google.cloud.functions_v2 import FunctionServiceClient
-
-        return self._service("functions", lambda: self._library_client(FunctionServiceClient, "cloudfunctions"))
+        kind = _library("google.cloud.functions_v2").FunctionServiceClient
+        return self._service("functions", lambda: self._library_client(kind, "cloudfunctions"))
 
     def _run(self) -> Any:
-        from google.cloud.run_v2 import ServicesClient
-
-        return self._service("services", lambda: self._library_client(ServicesClient, "run"))
+        kind = _library("google.cloud.run_v2").ServicesClient
+        return self._service("services", lambda: self._library_client(kind, "run"))
 
     def _library_client(self, kind: Any, api: str) -> Any:
-        from google.api_core.client_options import ClientOptions
-
         endpoint = self.endpoint(api)
-        options = ClientOptions(api_endpoint=endpoint if endpoint.startswith("http:") else endpoint.partition("//")[2])
+        options = _library("google.api_core.client_options").ClientOptions(
+            api_endpoint=endpoint if endpoint.startswith("http:") else endpoint.partition("//")[2]
+        )
         return kind(credentials=self.credentials, transport="rest", client_options=options)
 
     # ---- tokens
@@ -294,30 +298,25 @@ class Cloud:
 
 
 def _identity_token(credentials: Any, audience: str) -> str:
-    from google.auth import compute_engine, external_account, impersonated_credentials
-    from google.auth.credentials import AnonymousCredentials
-    from google.auth.transport.requests import Request  # type: ignore[import-untyped]
-    from google.oauth2 import service_account  # type: ignore[import-untyped]
-
-    request = Request()
-    found: Any = credentials
-    if isinstance(credentials, AnonymousCredentials):
+    request = _library("google.auth.transport.requests").Request()
+    machine, impersonated = _library("google.auth.compute_engine"), _library("google.auth.impersonated_credentials")
+    account = _library("google.oauth2.service_account")
+    found = credentials
+    if isinstance(credentials, _library("google.auth.credentials").AnonymousCredentials):
         return ""
-    if isinstance(credentials, service_account.Credentials):
-        found = service_account.IDTokenCredentials(
+    if isinstance(credentials, _library("google.auth.external_account").Credentials):
+        return ""  # Google has no identity tokens for those who came by federation
+    if isinstance(credentials, account.Credentials):
+        found = account.IDTokenCredentials(
             signer=credentials.signer,
             service_account_email=credentials.service_account_email,
             token_uri=credentials._token_uri,
             target_audience=audience,
         )
-    elif isinstance(credentials, impersonated_credentials.Credentials):
-        found = impersonated_credentials.IDTokenCredentials(credentials, target_audience=audience, include_email=True)
-    elif isinstance(credentials, compute_engine.Credentials):
-        found = compute_engine.IDTokenCredentials(
-            request, target_audience=audience, use_metadata_identity_endpoint=True
-        )
-    elif isinstance(credentials, external_account.Credentials):
-        return ""  # Google has no identity tokens for those who came by federation
+    elif isinstance(credentials, impersonated.Credentials):
+        found = impersonated.IDTokenCredentials(credentials, target_audience=audience, include_email=True)
+    elif isinstance(credentials, machine.Credentials):
+        found = machine.IDTokenCredentials(request, target_audience=audience, use_metadata_identity_endpoint=True)
     found.refresh(request)
     # A person's credentials bring theirs along; for Google's own client it is good for every function.
     return str(getattr(found, "id_token", None) or found.token or "")
@@ -327,25 +326,24 @@ def _identity_token(credentials: Any, audience: str) -> str:
 
 
 def _list_functions(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.functions_v2 import Function, ListFunctionsRequest
-
-    request = ListFunctionsRequest(
+    functions = _library("google.cloud.functions_v2")
+    request = functions.ListFunctionsRequest(
         parent=arguments["parent"], page_size=1000, page_token=arguments.get("pageToken", "")
     )
     page = next(iter(cloud._functions().list_functions(request=request, retry=None, timeout=_CALL).pages))
-    return {"functions": [_plain(Function.pb(f)) for f in page.functions], "nextPageToken": page.next_page_token}
+    return {
+        "functions": [_plain(functions.Function.pb(f)) for f in page.functions],
+        "nextPageToken": page.next_page_token,
+    }
 
 
 def _get_function(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.functions_v2 import Function
-
-    return _plain(Function.pb(cloud._functions().get_function(name=arguments["name"], retry=None, timeout=_CALL)))
+    kind = _library("google.cloud.functions_v2").Function
+    return _plain(kind.pb(cloud._functions().get_function(name=arguments["name"], retry=None, timeout=_CALL)))
 
 
 def _create_function(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.functions_v2 import Function
-
-    function = _message(Function, arguments["body"])
+    function = _message(_library("google.cloud.functions_v2").Function, arguments["body"])
     parent, id = arguments["parent"], arguments["functionId"]
     client = cloud._functions()
     begun = client.create_function(parent=parent, function=function, function_id=id, retry=None, timeout=_CALL)
@@ -353,12 +351,8 @@ def _create_function(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
 
 
 def _patch_function(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.functions_v2 import Function
-    from google.protobuf.field_mask_pb2 import FieldMask  # type: ignore[import-untyped]  # it carries no types
-
-    function = _message(Function, {**arguments["body"], "name": arguments["name"]})
-    mask = FieldMask()
-    mask.FromJsonString(arguments["updateMask"])
+    kind = _library("google.cloud.functions_v2").Function
+    function, mask = _message(kind, {**arguments["body"], "name": arguments["name"]}), _mask(arguments["updateMask"])
     begun = cloud._functions().update_function(function=function, update_mask=mask, retry=None, timeout=_CALL)
     return _begun(begun.operation)
 
@@ -372,27 +366,21 @@ def _function_operation(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
 
 
 def _list_services(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.run_v2 import ListServicesRequest, Service
-
-    request = ListServicesRequest(parent=arguments["parent"], page_token=arguments.get("pageToken", ""))
+    run = _library("google.cloud.run_v2")
+    request = run.ListServicesRequest(parent=arguments["parent"], page_token=arguments.get("pageToken", ""))
     page = next(iter(cloud._run().list_services(request=request, retry=None, timeout=_CALL).pages))
-    return {"services": [_plain(Service.pb(s)) for s in page.services], "nextPageToken": page.next_page_token}
+    return {"services": [_plain(run.Service.pb(s)) for s in page.services], "nextPageToken": page.next_page_token}
 
 
 def _get_service(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.run_v2 import Service
-
-    return _plain(Service.pb(cloud._run().get_service(name=arguments["name"], retry=None, timeout=_CALL)))
+    kind = _library("google.cloud.run_v2").Service
+    return _plain(kind.pb(cloud._run().get_service(name=arguments["name"], retry=None, timeout=_CALL)))
 
 
 def _patch_service(cloud: Cloud, arguments: Mapping[str, Any]) -> Json:
-    from google.cloud.run_v2 import Service, UpdateServiceRequest
-    from google.protobuf.field_mask_pb2 import FieldMask
-
-    mask = FieldMask()
-    mask.FromJsonString(arguments["updateMask"])
-    service = _message(Service, {**arguments["body"], "name": arguments["name"]})
-    request = UpdateServiceRequest(service=service, update_mask=mask)
+    run = _library("google.cloud.run_v2")
+    service = _message(run.Service, {**arguments["body"], "name": arguments["name"]})
+    request = run.UpdateServiceRequest(service=service, update_mask=_mask(arguments["updateMask"]))
     return _begun(cloud._run().update_service(request=request, retry=None, timeout=_CALL).operation)
 
 
@@ -416,8 +404,7 @@ _LIBRARIES: Mapping[tuple[str, str], Callable[[Cloud, Mapping[str, Any]], Json]]
 
 def _message(kind: Any, body: Mapping[str, Any]) -> Any:
     """A message of Google's from a REST body; unknown fields are errors."""
-    from google.protobuf import json_format  # type: ignore[import-untyped]
-
+    json_format = _library("google.protobuf.json_format")
     message = kind()
     try:
         json_format.ParseDict(dict(body), kind.pb(message))
@@ -429,10 +416,15 @@ def _message(kind: Any, body: Mapping[str, Any]) -> Any:
 
 
 def _plain(message: Any) -> Json:
-    from google.protobuf import json_format
-
-    found: Json = json_format.MessageToDict(message)
+    found: Json = _library("google.protobuf.json_format").MessageToDict(message)
     return found
+
+
+def _mask(text: str) -> Any:
+    """A field mask as REST writes it."""
+    mask = _library("google.protobuf.field_mask_pb2").FieldMask()
+    mask.FromJsonString(text)
+    return mask
 
 
 def _begun(operation: Any) -> Json:
@@ -453,25 +445,20 @@ class _Connection:
     """
 
     def __init__(self, credentials: Any) -> None:
-        from google.auth.transport.requests import AuthorizedSession
-        from requests.adapters import HTTPAdapter  # type: ignore[import-untyped]  # it carries no types
-
-        self._session = AuthorizedSession(credentials)
+        self._session = _library("google.auth.transport.requests").AuthorizedSession(credentials)
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=32, max_retries=0))
+            self._session.mount(scheme, _library("requests.adapters").HTTPAdapter(pool_maxsize=32, max_retries=0))
 
     def request(
         self, uri: str, method: str = "GET", body: Any = None, headers: Any = None, **_: Any
     ) -> tuple[Any, bytes]:
         """One request, once."""
-        import httplib2  # type: ignore[import-untyped]  # it carries no types
-
         given = {k: v for k, v in (headers or {}).items() if k.lower() not in ("accept-encoding", "user-agent")}
         answer = self._session.request(
             method, uri, data=body, headers={**given, "user-agent": "pys-multi"}, timeout=(10, _CALL)
         )
         found = {**{name.lower(): value for name, value in answer.headers.items()}, "status": str(answer.status_code)}
-        response = httplib2.Response(found)
+        response = _library("httplib2").Response(found)
         response.reason = answer.reason
         return response, answer.content
 
@@ -563,11 +550,8 @@ def translate(error: Exception, asked: str, project: str = "") -> ProviderError:
     """The error of ours for one of Google's libraries or of the connection."""
     if isinstance(error, ImportError):
         return ProviderError(f"{error.name} is not installed", where="gcp", hint="pip install 'pys-multi[gcp]'")
-    import google.auth.exceptions as auth  # type: ignore[import-untyped]
-    import requests  # type: ignore[import-untyped]
-    from google.api_core import exceptions as core
-    from googleapiclient import errors as discovery
-
+    auth, core = _library("google.auth.exceptions"), _library("google.api_core.exceptions")
+    requests, discovery = _library("requests.exceptions"), _library("googleapiclient.errors")
     if isinstance(error, discovery.HttpError):
         return refused(int(error.resp.status), error.content, asked, project)
     if isinstance(error, core.GoogleAPICallError):
@@ -583,7 +567,7 @@ def translate(error: Exception, asked: str, project: str = "") -> ProviderError:
         )
         text = str(error.args[0]) if error.args else str(error)
         return GcpError("UNAUTHENTICATED", f"the credentials cannot be renewed: {text}", where=asked, hint=hint)
-    if isinstance(error, requests.exceptions.RequestException | auth.TransportError | OSError):
+    if isinstance(error, requests.RequestException | auth.TransportError | OSError):
         return unreachable(asked, _shortly(error))
     if isinstance(error, discovery.Error | TypeError | ValueError):
         return GcpError(
@@ -598,6 +582,11 @@ def _shortly(error: Exception) -> str:
     while (inner := found.__cause__ or found.__context__) is not None:
         found = inner
     return str(found) or type(found).__name__
+
+
+def _library(name: str) -> Any:
+    """One of Google's modules, imported when it is needed first: few of them carry types, and all take their time."""
+    return import_module(name)
 
 
 def _api(kind: str) -> str:

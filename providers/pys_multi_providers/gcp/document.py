@@ -212,7 +212,8 @@ class Phases:
 def phases(document: Document) -> Phases:
     """The order of a document, by its references, names, grants and ``after``."""
     granted = policies(document)
-    items: dict[str, Item] = {item.id: item for item in (*document.entries, *granted)}
+    every: list[Item] = [*document.entries, *granted]
+    items = {item.id: item for item in every}
     policy_of = {binding.id: policy.id for policy in granted for binding in policy.bindings}
     needs = {
         id: {policy_of.get(other, other) for other in _needs(document, item)} & items.keys() - {id}

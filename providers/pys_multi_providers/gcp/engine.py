@@ -133,7 +133,7 @@ class Engine:
             return ()
         document = self._with_builds(former, release.builds)
         found = self.read(document)
-        planned = set(_keys(steps.changes(self._compared(parse(text), found))))
+        planned = set(_keys(c for c in steps.changes(self._compared(parse(text), found)) if c.action != "unchanged"))
         changes = steps.changes(self._compared(document, found))
         return tuple(
             replace(change, reason="changed by other means")

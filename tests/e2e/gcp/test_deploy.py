@@ -196,7 +196,7 @@ def test_nothing_shows_the_value_of_a_secret(quick: GcpStage, answering: Control
     assert list(answering.state.of("versions")[name]) == ["1"]
     things = {kind: found for kind, found in answering.state.things.items() if kind != "versions"}
     shown = [json.dumps(things), quick.told(), repr(outputs), repr(quick.status()), repr(quick.plan())]
-    shown += [str(entry["data"]) for entry in answering.state.objects.values() if b"PK" != entry["data"][:2]]
+    shown += [str(entry["data"]) for entry in answering.state.objects.values() if entry["data"][:2] != b"PK"]
     assert not [text for text in shown if SECRET in text]
 
 

@@ -112,7 +112,7 @@ class Compute:
             traffic = [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
             service = {"name": service_name, "traffic": traffic, "uri": f"{self.url}/run/{id}", "uid": id}
             self.state.add("services", service_name, service)
-        elif config.get("allTrafficOnLatestRevision", True):
+        elif config.get("allTrafficOnLatestRevision"):
             service["traffic"] = [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]
         service |= {
             "generation": str(number),

@@ -211,3 +211,16 @@ def access(state: State, request: Request) -> Json:
     if number not in versions:
         raise Refusal(404, "NOT_FOUND", f"Secret Version [{request.parameters['name']}] not found.")
     return {"name": f"{name}/versions/{number}", "payload": {"data": versions[number]}}
+
+
+@answers("serviceusage.services.list")
+def list_services(state: State, request: Request) -> Json:
+    if request.parameters.get("filter") != "state:ENABLED":
+        raise invalid("this server lists what is enabled")
+    found = [{"name": f"projects/{NUMBER}/services/{api}.googleapis.com", "state": "ENABLED"} for api in ENABLED]
+    return state.shown(found, request.parameters, "services")
+
+
+#: All but one, so that there is something to say.
+ENABLED = ("cloudfunctions", "run", "pubsub", "cloudscheduler", "storage", "iam", "secretmanager", "firestore")
+ENABLED += ("cloudresourcemanager", "logging", "monitoring", "iamcredentials", "cloudbuild")

@@ -28,6 +28,7 @@ APIS = (
     "logging.v2",
     "monitoring.v3",
     "iamcredentials.v1",
+    "serviceusage.v1",
 )
 
 
@@ -185,6 +186,8 @@ def _checked(schemas: Json, schema: Json, value: Any, where: str, numbers: bool)
                 )
             if known.get("readOnly"):
                 continue  # Google takes no notice of them
+            if inner is None:
+                continue  # null is a field that is not there ("ProtoJSON Format")
             found[name] = _checked(schemas, known, inner, place, numbers)
         return found
     if kind == "array":

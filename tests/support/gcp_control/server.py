@@ -24,7 +24,7 @@ from tests.support.gcp_control.state import NUMBER, PROJECT, REGION, State
 Json = dict[str, Any]
 
 APIS = ("cloudfunctions", "run", "pubsub", "cloudscheduler", "storage", "iam", "secretmanager", "firestore")
-APIS += ("cloudresourcemanager", "logging", "monitoring", "iamcredentials")
+APIS += ("cloudresourcemanager", "logging", "monitoring", "iamcredentials", "serviceusage")
 
 
 class ControlPlane:
