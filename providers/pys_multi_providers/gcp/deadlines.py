@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    A = TypeVar("A")
     T = TypeVar("T")
 
 #: Seconds between two looks of the watcher, at most.
@@ -50,32 +51,29 @@ class Deadlines:
         except (AttributeError, ValueError):  # not on this system; not the main thread
             return
 
-    def run(self, until: float, function: Callable[[], T]) -> T:
+    def run(self, until: float, function: Callable[[A], T], argument: A) -> T:
         """What the function returns. Raises TimeIsUp where it has not returned by then (seconds since the epoch)."""
         ident = get_ident()
         if ident == self._main:
-            return self._run_in_main(until, function)
+            self._main_until = until
+            if not self._armed:
+                self._arm()
+            try:
+                return function(argument)
+            finally:
+                self._main_until = 0.0
         with self._lock:
             self._until[ident] = until
             if not self._watches:
                 self._watches = True
                 start_new_thread(self._watch, ())
         try:
-            return function()
+            return function(argument)
         finally:
             with self._lock:
                 told = self._until.pop(ident, until) is None
             if told:
                 _raise_in(ident, None)  # where it has not arrived yet, it must not arrive later
-
-    def _run_in_main(self, until: float, function: Callable[[], T]) -> T:
-        self._main_until = until
-        if not self._armed:
-            self._arm()
-        try:
-            return function()
-        finally:
-            self._main_until = 0.0
 
     def _arm(self) -> None:
         self._armed = True

@@ -14,6 +14,7 @@ from os import environ, urandom
 from time import time
 
 from pys_multi.encoding import parse_json
+from pys_multi.http import Request
 from pys_multi.messages import Context
 from pys_multi.runtime import BODILESS, load, stream_of
 from pys_multi_providers.gcp.callers import Callers, is_open
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from pys_multi.app import App, Function
     from pys_multi.backend import Backend
-    from pys_multi.http import Request, Response
+    from pys_multi.http import Response
     from pys_multi.runtime import Runtime
     from pys_multi_providers.gcp.calls import Google
     from pys_multi_providers.gcp.deliveries import Deliveries
@@ -85,6 +86,8 @@ class Adapter:
         self._google = google
         self._callers = callers
         self._timeout = max(function.timeout for function in functions_of(runtime))
+        # What is left after it is for the answer.
+        self._patience = self._timeout - (self._timeout * 0.05 if self._timeout < 10 else 0.5)
         self._deadlines = Deadlines()
         self._deliveries: Deliveries | None = None
         self._slots = _slots(runtime, about)
@@ -109,10 +112,9 @@ class Adapter:
         now = time()
         context = Context(urandom(16).hex(), deadline=now + self._timeout, trace_parent=_trace_of(environ))
         request = request_of(environ, context)
-        # What is left after it is for the answer.
-        until = now + self._timeout - (self._timeout * 0.05 if self._timeout < 10 else 0.5)
+        until = now + self._patience
         try:
-            response = self._deadlines.run(until, lambda: self._answer(request))
+            response = self._deadlines.run(until, self._answer, request)
         except TimeIsUp as error:
             response = self._timed_out(request, error)
         return self._send(request, response, start_response)
@@ -190,8 +192,6 @@ def _slots(runtime: Runtime, about: Json) -> AbstractContextManager[object]:
 
 def request_of(environ: Environ, context: Context) -> Request:
     """The neutral request of a WSGI environment."""
-    from pys_multi.http import Request
-
     path: str = environ["PATH_INFO"]
     if not path.isascii():  # its bytes, each as the character of that number
         path = path.encode("latin-1").decode("utf-8", "replace")
