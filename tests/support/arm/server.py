@@ -25,7 +25,6 @@ from tests.support.arm.logs import Logs
 from tests.support.arm.resources import DEPLOYER, SUBSCRIPTION, TENANT, World, denied, shown, split
 from tests.support.arm.sites import Launcher, Sites
 from tests.support.arm.template import Context
-from tests.support.azure_schemas import of_body
 
 Json = dict[str, Any]
 
@@ -52,7 +51,7 @@ class ArmServer:
     """Listens from its making until ``stop``."""
 
     def __init__(self, launch: Launcher) -> None:
-        self.world = World(schema=of_body)
+        self.world = World()
         self.blobs, self.vaults = Blobs(self.world), Vaults(self.world)
         self.sites = Sites(self.world, self.blobs, launch)
         self.deployments = Deployments(self.world, self._context)

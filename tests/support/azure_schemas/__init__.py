@@ -29,11 +29,6 @@ def problems(resource: Json) -> list[str]:
     return [f"{kind} {error.json_path}: {error.message}" for error in _validator(kind).iter_errors(body)]
 
 
-def of_body(kind: str, api: str, body: Json) -> list[str]:
-    """The same of the parts: a type, the version of its interface, and what is put."""
-    return problems({**body, "type": kind, "apiVersion": api})
-
-
 @cache
 def _document(namespace: str) -> Json | None:
     file = _HERE / f"{namespace}.json"
