@@ -173,7 +173,10 @@ def _read(handler: BaseHTTPRequestHandler) -> Call:
         while handler.rfile.readline().strip():
             pass  # trailers
     else:
-        body = handler.rfile.read(int(headers.get("content-length", 0)))
+        length = int(headers.get("content-length", 0))
+        body = handler.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the client went away amid its request, which so never was one")
     return Call(handler.command, handler.path, headers, body)
 
 

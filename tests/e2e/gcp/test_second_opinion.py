@@ -1,4 +1,4 @@
-"""What somebody else's tool reads of what was deployed: gcloud, where it is on the machine, pointed at the control plane."""
+"""What somebody else's tool reads of what was deployed: gcloud, where it is on the machine."""
 
 from __future__ import annotations
 

@@ -124,7 +124,10 @@ class ControlPlane:
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        body = handler.rfile.read(int(headers.get("content-length") or 0))
+        length = int(headers.get("content-length") or 0)
+        body = handler.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the client went away amid its request")
         if parts.path.startswith("/run/"):
             target = parts.path + (f"?{parts.query}" if parts.query else "")
             inner = {k: v for k, v in headers.items() if k not in ("host", "connection", "content-length")}
