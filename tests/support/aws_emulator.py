@@ -36,8 +36,11 @@ class Emulator:
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
         assert self.url, "the emulator did not start"
+        self._clients: dict[str, Any] = {}
 
     def stop(self) -> None:
+        for client in self._clients.values():
+            client.close()
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(20)
@@ -48,13 +51,15 @@ class Emulator:
         """boto3's client of a service."""
         import boto3
 
-        return boto3.session.Session().client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.url,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        )
+        if service not in self._clients:
+            self._clients[service] = boto3.session.Session().client(
+                service,
+                region_name=REGION,
+                endpoint_url=self.url,
+                aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            )
+        return self._clients[service]
 
 
 def _waiting() -> list[str]:

@@ -50,6 +50,7 @@ class MiniStack:
     def __init__(self, folder: Path) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._clients: dict[str, Any] = {}
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PYS_MULTI"))}
         environment |= {
             "BIND_HOST": "127.0.0.1",
@@ -93,13 +94,15 @@ class MiniStack:
         """boto3's client of a service."""
         import boto3
 
-        return boto3.session.Session().client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.url,
-            aws_access_key_id="test",
-            aws_secret_access_key="loopback only",
-        )
+        if service not in self._clients:
+            self._clients[service] = boto3.session.Session().client(
+                service,
+                region_name=REGION,
+                endpoint_url=self.url,
+                aws_access_key_id="test",
+                aws_secret_access_key="loopback only",
+            )
+        return self._clients[service]
 
     def call(self, url: str, method: str = "GET", path: str = "/", body: bytes = b"") -> tuple[int, bytes]:
         """An HTTP call to a deployed API, whose host name is known on loopback only."""
@@ -113,6 +116,8 @@ class MiniStack:
             connection.close()
 
     def stop(self) -> None:
+        for client in self._clients.values():
+            client.close()
         self._process.terminate()
         try:
             self._process.wait(20)

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pys_multi_tools.errors import ProviderError
@@ -93,12 +93,15 @@ class Cloud:
     def _session(self) -> Any:
         try:
             import boto3  # type: ignore[import-untyped]  # it carries no types
+            import botocore.session
         except ImportError as error:
             raise ProviderError("boto3 is not installed", where="aws", hint="pip install 'pys-multi[aws]'") from error
         # AWS's other SDKs read AWS_REGION, boto3 does not.
         region = self._settings.region or os.environ.get("AWS_REGION") or None
         with _translated("the configuration of AWS"):
-            return boto3.session.Session(profile_name=self._settings.profile, region_name=region)
+            core = botocore.session.Session(profile=self._settings.profile)
+            core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+            return boto3.session.Session(botocore_session=core, region_name=region)
 
     @property
     def region(self) -> str:
@@ -203,6 +206,14 @@ class Cloud:
         )
         with _translated("the configuration of AWS"):
             return self._session.client(service, region_name=self.region, config=config)
+
+
+@lru_cache
+def _loader(data_path: str | None) -> Any:
+    """What reads the descriptions of AWS's services, which takes longer than most calls: of all sessions one."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -56,8 +56,8 @@ class AwsSettings(SettingsTable):
     base_path: BasePath | None = None
     """Path that callers write before every route: of the domain, or of what you put in front."""
     native_jwt: bool = False
-    """Whether the HTTP API checks JSON Web Tokens before the function does, where it can: what it refuses costs nothing,
-    and its answer is API Gateway's own."""
+    """Whether the HTTP API checks JSON Web Tokens before the function does, where it can: what it refuses costs
+    nothing, and its answer is API Gateway's own."""
     domain: DomainSettings | None = None
     """A domain of one's own for the HTTP API."""
     log_retention_days: RetentionDays = 30
