@@ -123,14 +123,15 @@ class Deliveries:
 
         found = loads(push.message().body or b"{}")
         bucket = self._runtime.settings_of(trigger)["bucket"]
-        return self._event(event_of_notification(push.attributes, found, bucket, push.attempt), trigger, request)
+        event = event_of_notification(push.attributes, found, bucket, push.attempt)
+        return self._event(self._fitting(event, trigger), trigger, request)
 
     def _messages(self, trigger: str, messages: list[Message], request: Request) -> list[Failure]:
         with self._slots:
             return self._runtime.messages(trigger, messages, request.context)
 
     def _event(self, event: Event | None, trigger: str, request: Request) -> str | None:
-        if event is None or not self._is_for(event, trigger):
+        if event is None:
             return None
         try:
             with self._slots:
@@ -139,14 +140,17 @@ class Deliveries:
             return f"{type(error).__name__}: {error}"
         return None
 
-    def _is_for(self, event: Event, trigger: str) -> bool:
-        """Whether an event fits its trigger: notifications know a prefix of keys and no suffix."""
+    def _fitting(self, event: Event | None, trigger: str) -> Event | None:
+        """The event, if the trigger is for it: notifications know a prefix of keys and no suffix."""
         wanted = self._runtime.settings_of(trigger)
-        return event.kind == "schedule" or (
-            event.kind == wanted["event"]
+        if (
+            event is not None
+            and event.kind == wanted["event"]
             and event.key.startswith(wanted["prefix"])
             and event.key.endswith(wanted["suffix"])
-        )
+        ):
+            return event
+        return None
 
     def _bury(self, push: Push, trigger: str, why: str) -> Response:
         """Moves a message to the topic of dead letters, as Pub/Sub does after more deliveries than there are here."""
@@ -208,7 +212,8 @@ class Deliveries:
         if kind == "schedule":
             return self._answer(self._event(event_of({"id": event.id}, event.time), trigger, request))
         bucket = self._runtime.settings_of(trigger)["bucket"]
-        return self._answer(self._event(object_event_of_cloud_event(event, bucket), trigger, request))
+        created = object_event_of_cloud_event(event, bucket)
+        return self._answer(self._event(self._fitting(created, trigger), trigger, request))
 
     def _answer(self, error: str | None) -> Response:
         return _DONE if error is None else Response(status=500)

@@ -212,14 +212,4 @@ def seconds(text: str) -> float:
         return 0.0
     from datetime import datetime
 
-    whole, dot, rest = text.partition(".")
-    if dot:
-        digits = rest.rstrip("Zz")
-        zone = rest[len(digits) :]
-        for sign in "+-":
-            if sign in digits:
-                digits, _, zone = digits.partition(sign)
-                zone = sign + zone
-        # fromisoformat takes no more than microseconds.
-        text = f"{whole}.{digits[:6]}{zone}"
     return datetime.fromisoformat(text).timestamp()

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -41,6 +41,7 @@ from tests.support.push import Pusher, Subscription
 
 from pys_multi.model import Mount, Route, Trigger
 from pys_multi.routing import RouteTable, Template
+from pys_multi_providers.gcp.journal import record_of
 from pys_multi_providers.gcp.provider import DOCUMENT, GcpProvider
 from pys_multi_providers.gcp.runtime import MAX_BODY
 from pys_multi_tools import load
@@ -317,7 +318,9 @@ class GcpDriver:
         self._lines.append((function, time.time(), line))
 
     def logs(self) -> Iterable[LogRecord]:
-        return [_record(*line) for line in list(self._lines)]
+        services = {function: function for function in self._functions}
+        found = [record_of(_entry(*line), services) for line in list(self._lines)]
+        return [record for record in found if record is not None]
 
     def dead_letters(self, trigger: str) -> list[bytes]:
         # What was read once is kept here: to Pub/Sub it is under way until it is acknowledged.
@@ -381,20 +384,17 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         raise BrokenOff from error
 
 
-def _record(function: str, when: float, line: str) -> LogRecord:
-    """A line as Cloud Logging makes an entry of it, read back."""
+def _entry(service: str, when: float, line: str) -> dict[str, Any]:
+    """What Cloud Logging makes of a line ("Structured logging", special fields)."""
+    entry: dict[str, Any] = {"resource": {"labels": {"service_name": service}}}
     try:
         found = json.loads(line)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or "message" not in found:
-        return LogRecord(time=when, level="INFO", function=function, message=line)
-    known = ("time", "severity", "message", "request_id", "function")
-    return LogRecord(
-        time=datetime.fromisoformat(found["time"]).timestamp(),
-        level=found["severity"],
-        function=found.get("function", function),
-        message=found["message"],
-        request_id=found.get("request_id", ""),
-        fields={name: value for name, value in found.items() if name not in known},
-    )
+    if not isinstance(found, dict):
+        return {**entry, "textPayload": line, "timestamp": datetime.fromtimestamp(when, UTC).isoformat()}
+    for field, name in (("severity", "severity"), ("time", "timestamp"), ("labels", "labels"), ("trace", "trace")):
+        special = field if field in ("severity", "time") else f"logging.googleapis.com/{field}"
+        if special in found:
+            entry[name] = found.pop(special)
+    return {**entry, "jsonPayload": found}

@@ -315,6 +315,12 @@ def test_what_is_invoked_by_hand_is_told_what_failed() -> None:
     assert (answer.status[:3], answer.json()) == ("500", {"failures": {"i": "ValueError: no"}})
 
 
+def test_an_object_that_is_invoked_by_hand_need_not_fit_its_trigger() -> None:
+    worker = Worker()
+    worker.post("worker:arrived", {"event": {"kind": "created", "bucket": "inbox", "key": "by hand"}})
+    assert worker.seen[0].key == "by hand"
+
+
 def test_an_unknown_trigger_is_404() -> None:
     assert Worker().post("worker:none", {}).status.startswith("404 ")
 
