@@ -55,7 +55,8 @@ _RESERVED = re.compile(
     "PYS_MULTI_.*"
 )
 _MAX_VARIABLES, _MAX_VALUE = 1000, 32 * 1024
-_MAX_LABELS = 64
+#: Of one resource, and those of them that are of pys-multi: service, stage, build, and that it holds data.
+_MAX_LABELS, _OWN_LABELS = 64, 4
 #: Notifications of one bucket about one kind of event.
 _MAX_EVENT_NOTIFICATIONS = 10
 _MAX_KEY = 1024
@@ -339,8 +340,10 @@ def _labels(where: str, labels: Mapping[str, str]) -> Iterator[Problem]:
         if key.startswith(("goog", "pys-multi-")):
             whose = "Google's" if key.startswith("goog") else "pys-multi's"
             yield _error(where, f"label {key!r}: labels with this beginning are {whose}", "give it another name")
-    if len(labels) > _MAX_LABELS - 3:  # with those of pys-multi
-        yield _error(where, f"{len(labels)} labels are more than Google takes", f"use at most {_MAX_LABELS - 3}")
+    if len(labels) > _MAX_LABELS - _OWN_LABELS:
+        yield _error(
+            where, f"{len(labels)} labels are more than Google takes", f"use at most {_MAX_LABELS - _OWN_LABELS}"
+        )
 
 
 def _source(deployment: Deployment, key: str) -> str:

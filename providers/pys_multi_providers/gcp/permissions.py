@@ -43,7 +43,8 @@ _ALWAYS = """
     cloudfunctions.functions.list cloudfunctions.functions.sourceCodeSet cloudfunctions.functions.update
     cloudfunctions.operations.get cloudfunctions.operations.list
     iam.serviceAccounts.actAs iam.serviceAccounts.create iam.serviceAccounts.delete iam.serviceAccounts.get
-    iam.serviceAccounts.getIamPolicy iam.serviceAccounts.list iam.serviceAccounts.setIamPolicy
+    iam.serviceAccounts.getIamPolicy iam.serviceAccounts.getOpenIdToken iam.serviceAccounts.list
+    iam.serviceAccounts.setIamPolicy
     iam.serviceAccounts.update
     logging.logEntries.list monitoring.timeSeries.list
     resourcemanager.projects.get resourcemanager.projects.getIamPolicy
@@ -58,7 +59,6 @@ _LOOKS = """
     secretmanager.secrets.list
 """
 _MESSAGES = """
-    iam.serviceAccounts.getOpenIdToken
     pubsub.subscriptions.consume pubsub.subscriptions.create pubsub.subscriptions.delete pubsub.subscriptions.get
     pubsub.subscriptions.getIamPolicy pubsub.subscriptions.setIamPolicy pubsub.subscriptions.update
     pubsub.topics.attachSubscription pubsub.topics.create pubsub.topics.delete pubsub.topics.get
@@ -66,7 +66,6 @@ _MESSAGES = """
 """
 _JOBS = """
     cloudscheduler.jobs.create cloudscheduler.jobs.delete cloudscheduler.jobs.get cloudscheduler.jobs.update
-    iam.serviceAccounts.getOpenIdToken
 """
 _DATABASES = """
     datastore.databases.create datastore.databases.delete datastore.databases.getMetadata datastore.databases.update
