@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from urllib.parse import urlsplit
 
 from tests.support.arm.data import Reply
 from tests.support.arm.server import ArmServer
-from tests.support.arm.sites import Keys, Running
-from tests.support.azure_host.app import FunctionApp, NotStarted
+from tests.support.arm.sites import Keys, Launcher
+from tests.support.azure_host.app import FunctionApp, Log, NotStarted
 from tests.support.azure_host.front import Front
 from tests.support.azure_host.image import Image, image
 from tests.support.azure_schemas import problems
@@ -153,8 +154,8 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def server(launch: Callable[[bytes, Mapping[str, str], Keys], Running]) -> ArmServer:
-    """A server that holds what is put against the published interfaces."""
+def server(launch: Launcher) -> ArmServer:
+    """A server that holds what is put against the published interfaces, strictly."""
     made = ArmServer(launch)
     made.world.schema = lambda kind, api, body: problems({"type": kind, "apiVersion": api, **body})
     return made
@@ -166,18 +167,24 @@ def server(launch: Callable[[bytes, Mapping[str, str], Keys], Running]) -> ArmSe
 class Worker:
     """An app in Microsoft's Python worker, behind the tests' host."""
 
-    def __init__(self, found: Image, package: bytes, settings: Mapping[str, str], keys: Keys) -> None:
+    def __init__(
+        self,
+        found: Image,
+        name: str,
+        package: bytes,
+        settings: Mapping[str, str],
+        keys: Keys,
+        on_log: Callable[[str, Log], None],
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="azure-app-"))
         zipfile.ZipFile(io.BytesIO(package)).extractall(self._folder)
-        self.said: list[str] = []
-        name = settings.get("PYS_MULTI_FUNCTION", "app")
-        self._app = FunctionApp(name, found, self._folder, settings, on_log=lambda log: self.said.append(log.message))
+        self._app = FunctionApp(name, found, self._folder, settings, on_log=lambda log: on_log(name, log))
         self._app.key = keys.default
         self._front = Front(self._app)
         try:
             self.functions = [(function.name, function.kind) for function in self._app.functions()]
         except NotStarted as error:
-            self.said.append(str(error))
+            on_log(name, Log(time.time(), "ERROR", "Host", str(error)))
             self.functions = []
 
     def call(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -194,17 +201,20 @@ class Worker:
         shutil.rmtree(self._folder)
 
 
-def in_worker() -> Callable[[bytes, Mapping[str, str], Keys], Running]:
-    """Launches apps in Microsoft's worker."""
+def in_worker() -> ArmServer:
+    """A server whose apps run in Microsoft's worker."""
     found = image(PYTHON)
     assert found is not None
-    return lambda package, settings, keys: Worker(found, package, settings, keys)
+    logs: list[Callable[[str, Log], None]] = []
+    made = server(lambda *given: Worker(found, *given, on_log=logs[0]))
+    logs.append(lambda name, log: made.logs.trace(name, log.level, log.message, log.time))
+    return made
 
 
 class OnPaper:
     """An app that only says which build it is and what would be indexed: where a test is not about what runs."""
 
-    def __init__(self, package: bytes, settings: Mapping[str, str], _: Keys) -> None:
+    def __init__(self, _: str, package: bytes, settings: Mapping[str, str], keys: Keys) -> None:
         with zipfile.ZipFile(io.BytesIO(package)) as bundle:
             self._build = json.loads(bundle.read("pys_multi_build.json"))["build_id"]
             text = bundle.read("function_app.py").decode()

@@ -24,7 +24,7 @@ def arm() -> Iterator[ArmServer]:
     """Apps run in Microsoft's worker."""
     if tuple(map(int, PYTHON.split("."))) < (3, 13):
         pytest.skip("Microsoft's worker library is for Python 3.13 and later")
-    made = server(in_worker())
+    made = in_worker()
     try:
         with environment({**made.environment, "API_KEY": SECRET}):
             yield made

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.arm.data import Reply
@@ -36,6 +37,17 @@ class Logs:
     def add(self, table: str, **row: Any) -> None:
         """A row. TimeGenerated: as Azure writes it, with seven digits."""
         self.tables.setdefault(table, []).append(row)
+
+    def trace(self, app: str, level: str, message: str, at: float) -> None:
+        """What an app wrote, as Application Insights has it."""
+        severity = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL").index(level)
+        row: Json = {"AppRoleName": app, "AppRoleInstance": "0", "OperationId": "", "SeverityLevel": severity}
+        self.add("AppTraces", TimeGenerated=_text(at), Message=message, **row)
+
+    def request(self, app: str, status: int, duration: float) -> None:
+        """A call of an app."""
+        row: Json = {"AppRoleName": app, "DurationMs": duration, "Success": status < 500, "ItemCount": 1}
+        self.add("AppRequests", TimeGenerated=_text(time.time()), **row)
 
     def answer(self, method: str, path: str, body: Json) -> Reply:
         match = re.fullmatch(r"/v1/workspaces/([^/]+)/query", path)
@@ -110,6 +122,10 @@ _FUNCTIONS: dict[str, Callable[[list[Json], str, str], float]] = {
     "sumif": _sumif,
     "percentile": _percentile,
 }
+
+
+def _text(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"
 
 
 def _moment(text: str) -> datetime:

@@ -7,6 +7,7 @@ identities, so that azure-identity's standard chain finds one.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
@@ -58,6 +59,9 @@ class ArmServer:
         self.logs = Logs(self.world)
         #: What answers Service Bus's data plane: (namespace, method, path, query, headers, body) → reply.
         self.bus: Callable[..., Reply] = lambda *_: (404, {}, b"")
+        #: What a namespace counts of a queue or subscription: (id of it) → countDetails.
+        self.counts: Callable[[str], Json] = lambda _: {}
+        self.sites.on_call = self.logs.request
         self.registered = {"Microsoft.Web", "Microsoft.Storage", "Microsoft.ServiceBus", "Microsoft.KeyVault"}
         self.registered |= {"Microsoft.Insights", "Microsoft.OperationalInsights", "Microsoft.ManagedIdentity"}
         self.registered |= {"Microsoft.EventGrid", "Microsoft.Authorization", "Microsoft.Resources"}
@@ -95,6 +99,24 @@ class ArmServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
+
+    def keep(self) -> Callable[[], None]:
+        """What returns all of it to how it is now."""
+        self.deployments.join()
+        world, sites = self.world, self.sites.kept()
+        names = ("groups", "resources", "bodies", "deleted_vaults", "secrets")
+        kept = {name: copy.deepcopy(getattr(world, name)) for name in names}
+        containers, deployments = copy.deepcopy(self.blobs.containers), dict(self.deployments.all)
+
+        def restore() -> None:
+            self.deployments.join()
+            self.sites.restore(sites)
+            for name in names:
+                setattr(world, name, copy.deepcopy(kept[name]))
+            self.blobs.containers = copy.deepcopy(containers)
+            self.deployments.all = dict(deployments)
+
+        return restore
 
     @property
     def environment(self) -> dict[str, str]:
@@ -240,7 +262,10 @@ class ArmServer:
         if entry is None:
             raise Refused("ResourceNotFound", f"The Resource '{id}' was not found.", 404)
         if method == "GET":
-            return _json(200, shown(entry))
+            found = shown(entry)
+            if "countDetails" in found["properties"]:
+                found["properties"]["countDetails"] |= self.counts(entry["id"])
+            return _json(200, found)
         raise Refused("MethodNotAllowed", method, 405)
 
     def _group(self, method: str, name: str, body: Json | None) -> Reply:

@@ -11,10 +11,11 @@ import io
 import json
 import re
 import threading
+import time
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tests.support.arm.data import Blobs, Reply
@@ -49,8 +50,8 @@ class Keys:
     default: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
-#: (package, settings, keys) → the app that runs them; raises what it says when it cannot.
-Launcher = Callable[[bytes, Mapping[str, str], Keys], Running]
+#: (name of the app, package, settings, keys) → the app that runs them; raises what it says when it cannot.
+Launcher = Callable[[str, bytes, Mapping[str, str], Keys], Running]
 
 
 @dataclass
@@ -74,11 +75,28 @@ class Sites:
         self._sites: dict[str, Site] = {}
         self.outcomes: list[str] = []
         self.published: list[str] = []
+        #: Told of every call of an app: its name, the status, milliseconds.
+        self.on_call: Callable[[str, int, float], None] = lambda *_: None
         self._lock = threading.RLock()
         world.watchers.append(self._watch)
 
     def __getitem__(self, name: str) -> Site:
         return self._sites[name.lower()]
+
+    def kept(self) -> dict[str, Site]:
+        """All of it as it is now, to return to."""
+        self.wait()
+        return {name: replace(site, deployments=dict(site.deployments)) for name, site in self._sites.items()}
+
+    def wait(self) -> None:
+        """Until nothing is being published."""
+        for site in list(self._sites.values()):
+            for record in list(site.deployments.values()):
+                record["_done"].wait(30)
+
+    def restore(self, kept: Mapping[str, Site]) -> None:
+        self.wait()
+        self._sites = {name: replace(site, deployments=dict(site.deployments)) for name, site in kept.items()}
 
     def stop(self) -> None:
         for site in self._sites.values():
@@ -101,7 +119,7 @@ class Sites:
             changed = settings != site.settings
             site.settings = settings
             if site.package is not None and changed:  # a change of settings restarts an app
-                self._start(site)
+                self._start(name, site)
 
     def settings_of(self, entry: Json) -> dict[str, str]:
         given = entry["properties"].get("siteConfig", {}).get("appSettings", ())
@@ -125,12 +143,12 @@ class Sites:
         who, place = identity["properties"]["principalId"], f"{owner['id']}/secrets/{name}"
         return values[-1] if self._world.may(who, ("Key Vault Secrets User",), place) else value
 
-    def _start(self, site: Site) -> None:
+    def _start(self, name: str, site: Site) -> None:
         if site.running is not None:
             site.running.stop()
             site.running = None
         assert site.package is not None
-        site.running = self._launch(site.package, site.settings, site.keys)
+        site.running = self._launch(name, site.package, site.settings, site.keys)
 
     # ---- what the site's own hosts answer
 
@@ -209,7 +227,7 @@ class Sites:
             with self._lock:
                 if outcome != "old code":
                     site.package = body
-                    self._start(site)
+                    self._start(name, site)
                 if outcome == "nothing indexed" and site.running is not None:
                     site.running.functions = []
             self.published.append(name)
@@ -247,7 +265,10 @@ class Sites:
             return 404, {}, b""
         if site.running is None:
             return 503, {"content-type": "text/html"}, b"Function host is not running."
-        return site.running.call(method, target, headers, body)
+        started = time.perf_counter()
+        reply = site.running.call(method, target, headers, body)
+        self.on_call(name, reply[0], (time.perf_counter() - started) * 1000)
+        return reply
 
     def functions(self, entry: Json) -> list[Json]:
         """The indexed functions as Resource Manager lists them."""
