@@ -469,7 +469,7 @@ class Engine:
         """Azure makes a rule of alerts beside each Application Insights, and leaves it when that goes."""
         rules = {f"failure anomalies - {thing.name}".lower() for thing in things if thing.kind == "insights"}
         return [
-            Thing(entry["id"], entry["type"], entry)
+            Thing(entry["id"], "alert_rule", entry)
             for entry in (self.cloud.pages("resources", RESOURCES) if rules else ())
             if entry["type"].lower() == "microsoft.alertsmanagement/smartdetectoralertrules"
             and entry["name"].lower() in rules

@@ -39,4 +39,8 @@ _OF_NAMESPACE = {
     "Microsoft.Web": "2024-11-01",
     "Microsoft.Authorization": "2022-04-01",
 }
-VERSIONS: Mapping[str, str] = {kind: _OF_NAMESPACE[name.partition("/")[0]] for kind, name in KINDS.items()}
+VERSIONS: Mapping[str, str] = {
+    **{kind: _OF_NAMESPACE[name.partition("/")[0]] for kind, name in KINDS.items()},
+    # Microsoft.AlertsManagement/smartDetectorAlertRules, which is in no template: Azure makes it with the insights.
+    "alert_rule": "2021-04-01",
+}

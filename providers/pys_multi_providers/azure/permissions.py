@@ -89,6 +89,8 @@ _ALWAYS = """
     Microsoft.Insights/components/write
     Microsoft.Insights/components/delete
     Microsoft.Insights/metrics/read
+    Microsoft.AlertsManagement/smartDetectorAlertRules/read
+    Microsoft.AlertsManagement/smartDetectorAlertRules/delete
 """
 #: Releases and packages are blobs; containers that are taken away are emptied by that.
 _ALWAYS_DATA = """

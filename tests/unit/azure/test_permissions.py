@@ -158,7 +158,9 @@ def test_a_plan_changes_nothing_and_reads_no_data() -> None:
     assert allows(definition, "Microsoft.Resources/deployments/whatIf/action")
 
 
-def test_what_is_not_known_yet_is_said_in_capitals() -> None:
+def test_what_is_not_known_yet_is_said_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_SUBSCRIPTION_ID", raising=False)
+    monkeypatch.delenv("AZURE_DEFAULTS_GROUP", raising=False)
     (role,) = deployer_roles(deployment(service("http"), resource_group=None))["roles"]
     assert role["assignment"]["scope"] == "/subscriptions/SUBSCRIPTION/resourceGroups/RESOURCE_GROUP"
     (role,) = deployer_roles(deployment(service("http")), subscription="s-1")["roles"]
