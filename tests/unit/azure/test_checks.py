@@ -209,7 +209,7 @@ def test_a_public_route_that_azure_takes_for_a_private_one() -> None:
     app = App("shop")
     app.get("/items/{id}")(lambda id: id)
     app.get("/items/{name:path}", public=True)(lambda name: name)
-    app.get("/things/{number:int}")(lambda number: number)
+    app.get("/things/{id:uuid}")(lambda id: id)
     app.get("/things/{name}", public=True)(lambda name: name)
     found = [problem for problem in problems(app) if "cannot tell it" in problem.what]
     assert [problem.where for problem in found] == ["main:GET /things/{name}"]
