@@ -1,7 +1,6 @@
 """Grants → predefined roles of IAM, each on the one resource ("IAM roles and permissions index", 2026-11).
 
-The narrowest there is. Google has none that replaces an object without being able to delete it, and none of Firestore
-that writes without reading.
+The narrowest there is: whoever may replace an object may delete it, and whoever may write to Firestore may read there.
 """
 
 from __future__ import annotations
@@ -16,10 +15,14 @@ IDENTITY_TOKENS = "roles/iam.serviceAccountOpenIdTokenCreator"
 SIGNER = "roles/iam.serviceAccountTokenCreator"
 _ACCESSOR = "roles/secretmanager.secretAccessor"
 _OBJECT_VIEWER, _OBJECT_USER = "roles/storage.objectViewer", "roles/storage.objectUser"
+#: Replaces, deletes and lists objects, and reads none; whoever may only create them could not replace one.
+_OBJECT_WRITER = "roles/storage.legacyBucketWriter"
 _ENTITY_VIEWER, _ENTITY_USER = "roles/datastore.viewer", "roles/datastore.user"
 
 #: Verbs that change nothing.
 _READS = frozenset({"get", "query", "list", "exists"})
+#: Verbs of buckets that read no object.
+_WRITES = frozenset({"put", "delete", "list"})
 #: Verbs whose presigned URLs are signed by the function.
 _SIGNS = frozenset({"get", "put"})
 
@@ -32,7 +35,9 @@ def role(kind: str, verbs: Iterable[str]) -> str:
         case "secret":
             return _ACCESSOR
         case "bucket":
-            return _OBJECT_VIEWER if _READS.issuperset(verbs) else _OBJECT_USER
+            if _READS.issuperset(verbs):
+                return _OBJECT_VIEWER
+            return _OBJECT_WRITER if _WRITES.issuperset(verbs) else _OBJECT_USER
     return _ENTITY_VIEWER if _READS.issuperset(verbs) else _ENTITY_USER
 
 

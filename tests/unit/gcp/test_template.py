@@ -261,10 +261,40 @@ def test_an_account_has_what_was_granted_and_nothing_else(everything: Document) 
         "projects/acme/topics/full-dev-steps": {"roles/pubsub.publisher"},
         "projects/acme/topics/full-dev-news": {"roles/pubsub.publisher"},
         "projects/acme": {"roles/datastore.user"},
-        bucket: {"roles/storage.objectUser"},
+        bucket: {"roles/storage.legacyBucketWriter"},
         own.format("worker"): {"roles/iam.serviceAccountTokenCreator"},
     }
     assert everything.granted("full-dev-inner@acme.iam.gserviceaccount.com") == {}
+
+
+@pytest.mark.parametrize(
+    ("verbs", "role"),
+    [
+        (("get",), "objectViewer"),
+        (("exists", "get", "list"), "objectViewer"),
+        (("put",), "legacyBucketWriter"),
+        (("delete", "list", "put"), "legacyBucketWriter"),
+        (("get", "put"), "objectUser"),
+        (("delete", "exists"), "objectUser"),
+    ],
+)
+def test_a_bucket_s_role_is_the_narrowest_that_does(verbs: tuple[str, ...], role: str) -> None:
+    function = m.Function(name="f", grants=(m.Grant(resource="files", verbs=verbs),))
+    service = m.Service(name="shop", functions=(function,), resources=(m.Bucket(name="files"),))
+    found = document(deployment(service))
+    granted = found.granted("shop-dev-f@acme.iam.gserviceaccount.com")
+    assert granted[found.entries["bucket:files"]["name"]] == {f"roles/storage.{role}"}
+
+
+@pytest.mark.parametrize(
+    ("verbs", "role"),
+    [(("get",), "viewer"), (("get", "query"), "viewer"), (("put",), "user"), (("get", "update"), "user")],
+)
+def test_a_table_s_role_is_the_narrowest_that_does(verbs: tuple[str, ...], role: str) -> None:
+    function = m.Function(name="f", grants=(m.Grant(resource="items", verbs=verbs),))
+    service = m.Service(name="shop", functions=(function,), resources=(m.Table(name="items", key="id"),))
+    granted = document(deployment(service)).granted("shop-dev-f@acme.iam.gserviceaccount.com")
+    assert granted == {"projects/acme": {f"roles/datastore.{role}"}}
 
 
 def test_a_role_of_the_project_holds_for_the_database_alone(everything: Document) -> None:
