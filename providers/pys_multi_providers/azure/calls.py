@@ -96,6 +96,13 @@ class Connections:
             self._tls = create_default_context()
         return HTTPSConnection(address, timeout=timeout, context=self._tls)
 
+    def close(self) -> None:
+        """Ends the connections that nobody uses."""
+        with self._lock:
+            found, self._idle = [idle for pool in self._idle.values() for idle in pool], {}
+        for connection, _ in found:
+            connection.close()
+
     def _waiting(self, key: tuple[str, str]) -> HTTPConnection | None:
         with self._lock:
             idle = self._idle.get(key, [])

@@ -166,17 +166,15 @@ class TableVerbs:
     ) -> Item | None:
         """Writes what the change makes of the item, None for nothing, if it is as the condition requires."""
         entity_url = _entity_url(handle, url, key)
+        # Most conditional writes are of items that are not there yet: the answer to the insert says whether.
+        is_new = bool(condition) and all(_wants_absence(handle, *wanted) for wanted in condition.items())
+        is_new = is_new and change(None) is not None
         for number in range(_TRIES):
-            # Most conditional writes are of items that are not there yet: the answer to the insert says whether.
-            is_new = (
-                number == 0
-                and bool(condition)
-                and all(_wants_absence(handle, name, w) for name, w in condition.items())
-            )
             found = None if is_new else self._read(handle, entity_url)
             before = None if found is None else found[0]
             if not is_new:
                 _check(handle, key, before, condition)
+            is_new = False
             item = change(before)
             if item is None and before is None:
                 return None
