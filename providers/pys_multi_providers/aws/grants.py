@@ -36,6 +36,10 @@ _OBJECT_ACTIONS: Mapping[str, tuple[str, ...]] = {
 #: with what failed.
 CONSUME = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 
+#: What whoever uses something that a key of one's own encrypts does with the key ("SQS key management", "Encryption
+#: context" of S3, SNS, DynamoDB and Secrets Manager): reads with the first, writes with both.
+KEY = ("kms:Decrypt", "kms:GenerateDataKey")
+
 
 def actions(kind: str, verbs: Iterable[str]) -> list[str]:
     """The actions on a resource; kind is the model's, for secrets the service that keeps it."""

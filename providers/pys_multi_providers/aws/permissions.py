@@ -160,6 +160,10 @@ class _Statements:
     def all(self) -> Iterator[Json]:
         yield _allow("Stack", "cloudformation", _STACK, [self.arn("cloudformation", f"stack/{self.names.stack}/*")])
         yield _allow("AnyStack", "cloudformation", "DescribeStackDriftDetectionStatus ValidateTemplate", ["*"])
+        if self.settings.kms_key is not None:
+            # Who makes something that the key encrypts hands its use on to the service that keeps it.
+            actions = "CreateGrant Decrypt DescribeKey Encrypt GenerateDataKey"
+            yield _allow("Key", "kms", actions, [self.settings.kms_key])
         yield from self.bundles()
         yield from self.functions()
         yield from self.roles()

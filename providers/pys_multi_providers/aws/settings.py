@@ -20,6 +20,7 @@ BasePath = Annotated[str, Pattern(r"(/[A-Za-z0-9$_.+!*'(),-]+)+", 'a path, like 
 LayerArn = Annotated[
     str, Pattern(r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:layer:[\w-]+:[0-9]+", "the ARN of a layer's version")
 ]
+KeyArn = Annotated[str, Pattern(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[\w-]+", "the ARN of a KMS key")]
 ZoneId = Annotated[str, Pattern(r"Z[A-Z0-9]{4,31}", "the id of a Route 53 hosted zone")]
 BucketName = Annotated[str, Pattern(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket")]
 SubnetId = Annotated[str, Pattern(r"subnet-[0-9a-f]{8,17}", "the id of a subnet")]
@@ -62,6 +63,8 @@ class AwsSettings(SettingsTable):
     """A domain of one's own for the HTTP API."""
     log_retention_days: RetentionDays = 30
     """Days that log records are kept."""
+    kms_key: KeyArn | None = None
+    """Key of your own that encrypts queues, topics, buckets, tables, secrets, environments and logs. Default: AWS's."""
     artefact_bucket: BucketName | None = None
     """Bucket for the bundles. Default: one that deploy makes for the account and region."""
     tags: dict[str, str] = Field(default={})

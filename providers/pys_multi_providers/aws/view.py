@@ -125,6 +125,8 @@ class _View:
             # What a front of one's own calls.
             "called": [logical(f.name, "alias") for f in self.fronted] if front in ("rest-api", "alb") else [],
             "kept_for": KEPT_FOR,
+            "kms_key": self.settings.kms_key,
+            "key_actions": list(grants.KEY),
         }
 
     # ---- functions
@@ -210,6 +212,8 @@ class _View:
                 yield _allow(f"Take{number}", list(grants.CONSUME), att(logical(trigger.queue, "queue")))
             elif isinstance(trigger, Subscribe | ObjectEvent):
                 yield _allow(f"Take{number}", list(grants.CONSUME), att(logical(trigger.id, "inbox")))
+        if self.settings.kms_key:
+            yield _allow("Key", list(grants.KEY), self.settings.kms_key)
         if _scheduled(function):
             yield _allow("KeepFailedRun", ["sqs:SendMessage"], att("Missed"))
         for number, grant in enumerate(function.grants):

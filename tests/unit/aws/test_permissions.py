@@ -264,6 +264,14 @@ def test_a_bucket_of_ones_own_for_bundles_is_not_made() -> None:
     assert "s3:CreateBucket" not in statement["Action"]
 
 
+def test_a_key_of_ones_own_may_be_used_and_no_other() -> None:
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    statements = policy(kms_key=key)
+    assert allows(statements, "kms:CreateGrant", key)
+    assert not allows(statements, "kms:CreateGrant", key[:-1] + "c")
+    assert not any("kms:" in action for statement in policy() for action in statement["Action"])
+
+
 def test_a_domain_adds_its_certificate_and_record() -> None:
     domain = {
         "name": "api.shop.example",

@@ -75,6 +75,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ('artefact_bucket = "Team"', "the name of a bucket"),
         ('[aws.domain]\ncertificate_arn = "x"', "name"),
         ('base_path = "shop"', "a path"),
+        ('kms_key = "alias/mine"', "the ARN of a KMS key"),
         ('[aws.domain]\nname = "no domain"\ncertificate_arn = "x"', "a domain name"),
     ],
 )

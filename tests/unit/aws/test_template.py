@@ -61,6 +61,7 @@ def full() -> App:
 
 
 SECRETS = {"OWN": "env:OWN", "NAMED": "aws-sm:team/named", "PARAMETER": "aws-ssm:/team/parameter"}
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 DOMAIN = {
     "name": "api.full.example",
     "certificate_arn": "arn:aws:acm:eu-central-1:123456789012:certificate/0123abcd-0000-0000-0000-000000000000",
@@ -102,9 +103,10 @@ def lint(*texts: str, folder: Path) -> str:
 def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     url = render_text(deployment(full(), secrets=SECRETS, http="function-url"))
     mapped = render_text(deployment(full(), secrets=SECRETS, domain={"name": "api.full.example"}, base_path="/full"))
+    encrypted = render_text(deployment(full(), secrets=SECRETS, kms_key=KEY))
     whole = render_text(deployment(full(), secrets=SECRETS, domain=DOMAIN, native_jwt=True))
     hostile = render_text(deployment(hostile_service(SYNTAX * 2), environment={"PLAIN": SYNTAX[0]}, native_jwt=True))
-    assert lint(*map(example, EXAMPLES), whole, url, mapped, hostile, folder=tmp_path) == ""
+    assert lint(*map(example, EXAMPLES), whole, url, mapped, encrypted, hostile, folder=tmp_path) == ""
 
 
 def render_text(placed: Any) -> str:
@@ -232,6 +234,30 @@ def test_no_policy_has_a_wildcard_for_an_action_or_for_every_resource(everything
             assert not any("*" in action for action in actions)
             # The objects of one bucket are the only many that have no names yet.
             assert statement["Resource"].removesuffix("<FilesBucket.Arn>/*").count("*") == 0
+
+
+def test_a_key_of_ones_own_encrypts_all_that_is_kept() -> None:
+    found = template(deployment(full(), secrets=SECRETS, kms_key=KEY))
+    for kind, name in {
+        "AWS::SQS::Queue": "KmsMasterKeyId",
+        "AWS::SNS::Topic": "KmsMasterKeyId",
+        "AWS::SecretsManager::Secret": "KmsKeyId",
+        "AWS::Logs::LogGroup": "KmsKeyId",
+        "AWS::Lambda::Function": "KmsKeyArn",
+    }.items():
+        things = found.of_type(kind).values()
+        assert things
+        assert {thing[name] for thing in things} == {KEY}, kind
+    assert not any("SqsManagedSseEnabled" in queue for queue in found.of_type("AWS::SQS::Queue").values())
+    [table] = found.of_type("AWS::DynamoDB::Table").values()
+    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
+    [bucket] = found.of_type("AWS::S3::Bucket").values()
+    [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+    for role in ("ApiRole", "WorkerRole"):
+        assert allowed(found, role)[KEY] == {"kms:Decrypt", "kms:GenerateDataKey"}
+    [run] = found.properties("Scheduler")["Policies"]
+    assert KEY in [statement["Resource"] for statement in run["PolicyDocument"]["Statement"]]
 
 
 def test_queues_keep_what_cannot_be_delivered(everything: Template) -> None:
