@@ -77,9 +77,9 @@ class Engine:
         folder = f"{self.deployment.service.name}/{self.deployment.stage}/"
         return Artefacts(self.cloud, bucket, folder, is_ours=self.settings.artefact_bucket is None)
 
-    def read(self, document: Document) -> Live:
-        """What is there now."""
-        return live_.read(self.cloud, document, self.is_owned)
+    def read(self, document: Document, former: Document | None = None) -> Live:
+        """What is there now. former: the document of the last release, whose rights on what is not ours may be left."""
+        return live_.read(self.cloud, document, self.is_owned, former)
 
     def _compared(self, document: Document, found: Live) -> Steps:
         look = lookup(document, found.get, lambda: self.cloud.project_number)
@@ -99,7 +99,7 @@ class Engine:
     def plan(self, config: Mapping[str, str], text: str) -> Plan:
         """What a deploy would change."""
         document = parse(text)
-        found = self.read(document)
+        found = self.read(document, self._last_document())
         changes = [*steps.changes(self._compared(document, found)), *self._rotated(document), *self._unfinished(found)]
         return Plan(deployment=self.deployment, changes=tuple(changes), config=config)
 
@@ -169,7 +169,8 @@ class Engine:
     ) -> Outputs:
         """accepted: what the user knows that it deletes or replaces; None: nothing that holds data."""
         document = self._with_builds(parse(text), builds)
-        found = self.read(document)
+        former = self._last_document()
+        found = self.read(document, former)
         needed = self._compared(document, found)
         if self._is_live(document, found, needed, builds, secrets) and self._serves(document, found, builds):
             self._say("unchanged", "these builds serve already")
@@ -177,7 +178,7 @@ class Engine:
         self._refuse(needed, accepted)
         self.artefacts.ensure()
         with self._lease():
-            found = self.read(document)
+            found = self.read(document, former)
             needed = self._compared(document, found)
             self._refuse(needed, accepted)
             upload()
@@ -240,7 +241,7 @@ class Engine:
         for step in needed.foreign():
             raise foreign(step.entry)
         for step in needed.resources.values():
-            if step.action == "replace" and step.holds_data:
+            if step.action == "replace" and step.holds_data and not step.is_cut_off:
                 raise DeployError(
                     f"{step.reason}, and what it holds does not move along",
                     where=f"{KINDS[step.entry.kind].word} {short(step.entry.name)}",
@@ -428,13 +429,14 @@ class Engine:
     def destroy(self, text: str, *, delete_data: bool) -> None:
         """Everything of ours, then the bundles."""
         document = parse(text)
-        found = self.read(document)
+        former = self._last_document()
+        found = self.read(document, former)
         there = self.artefacts.is_there()
         if not found.ours and not there:
             return
         holder: AbstractContextManager[Any] = self._lease() if there else nullcontext()
         with holder:
-            found = self.read(document)
+            found = self.read(document, former)
             self._destroy(found, delete_data=delete_data)
             if there:
                 self._say("bundles", "deleting them")

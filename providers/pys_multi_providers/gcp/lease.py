@@ -48,8 +48,10 @@ class Lease:
         self._cloud.before_change = self.require
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._cloud.before_change = lambda: None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._cloud.before_change = lambda: None
+        # Else what other threads are still about to change is not changed any more.
         self._ended.set()
         with self._lock:
             if self._lost:

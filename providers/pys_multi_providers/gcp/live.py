@@ -56,8 +56,8 @@ def name_of(kind: str, thing: Mapping[str, Any], cloud: Cloud) -> str:
     return f"projects/{cloud.project}/{name.split('/', 2)[2]}"
 
 
-def read(cloud: Cloud, document: Document, is_owned: Owned) -> Live:
-    """Everything at once, by listings; side by side."""
+def read(cloud: Cloud, document: Document, is_owned: Owned, former: Document | None = None) -> Live:
+    """Everything at once, by listings; side by side. former: another document whose policies are looked at, too."""
     live = Live()
     wanted = {entry.kind for entry in document.entries}
 
@@ -92,7 +92,7 @@ def read(cloud: Cloud, document: Document, is_owned: Owned) -> Live:
             if is_ours or key in named:
                 live.things[key] = thing
     _read_notifications(cloud, document, live, is_owned)
-    _read_policies(cloud, document, live)
+    _read_policies(cloud, document, live, former)
     return live
 
 
@@ -116,14 +116,15 @@ def notifications(cloud: Cloud, bucket: str) -> list[Json]:
         return []
 
 
-def _read_policies(cloud: Cloud, document: Document, live: Live) -> None:
-    """Of every resource that the document grants something on, of ours, and of the project."""
-    wanted = {(binding.kind, binding.name) for binding in document.bindings}
+def _read_policies(cloud: Cloud, document: Document, live: Live, former: Document | None) -> None:
+    """Of every resource that the documents grant something on, of ours, and of the project."""
+    bindings = (*document.bindings, *(former.bindings if former is not None else ()))
+    wanted = {(binding.kind, binding.name) for binding in bindings}
     wanted |= {key for key in live.ours if key[0] in _WITH_POLICY}
     wanted |= {(SERVICES, name) for name in live.services if _is_function(live, name)}
     if live.emails:
         wanted.add((PROJECTS, f"projects/{cloud.project}"))
-    there = [key for key in sorted(wanted) if _is_there(live, key)]
+    there = [key for key in sorted(wanted) if _is_there(live, document, key)]
     for key, policy in zip(there, each(lambda key: policies.read(cloud, *key), there), strict=True):
         live.policies[key] = policy
 
@@ -138,13 +139,10 @@ def _is_function(live: Live, service: str) -> bool:
     return any(service == name.replace("/functions/", "/services/") for _, name in live.ours)
 
 
-def _is_there(live: Live, key: Key) -> bool:
+def _is_there(live: Live, document: Document, key: Key) -> bool:
+    """Whether there may be a policy: resources of the document are known to be there or not; others, such as
+    somebody's secret that a function reads, are not."""
     kind, name = key
     if kind == SERVICES:
         return name in live.services
-    return kind not in KINDS or key in live.things or _is_elsewhere(name)
-
-
-def _is_elsewhere(name: str) -> bool:
-    """A resource that is not the document's, such as somebody's secret that a function reads."""
-    return name.startswith("projects/")
+    return key in live.things or all(key != (entry.kind, entry.name) for entry in document.entries)

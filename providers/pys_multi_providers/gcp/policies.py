@@ -112,6 +112,13 @@ def change(cloud: Cloud, kind: str, name: str, must: set[Grant], emails: frozens
         except GcpError as error:
             if error.is_gone and not must:
                 return False
+            if "permitted customer" in error.what or "allowedPolicyMemberDomains" in error.what:
+                raise GcpError(
+                    error.code,
+                    f"the organisation lets nobody outside of it have {', '.join(sorted({g.role for g in missing}))}",
+                    where=error.where,
+                    hint="public routes need an exception of iam.allowedPolicyMemberDomains; else make them private",
+                ) from error
             if not _is_for_a_moment(error) or time.monotonic() > deadline:
                 raise
         pause()

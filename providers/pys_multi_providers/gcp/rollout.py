@@ -101,7 +101,8 @@ class Functions:
         deadline = time.monotonic() + _BUSY
         known = time.monotonic() + _KNOWN
         pause = Pause(first=0.3, most=10.0)
-        forced = bool(step.reason)
+        # An interrupted deploy may have ended well by now.
+        forced = bool(step.reason) and (step.live or {}).get("state") != "DEPLOYING"
         while True:
             try:
                 if found is None:

@@ -41,6 +41,11 @@ class Step:
         """Whether what it is about may hold a user's data."""
         return self.entry.holds_data or self.entry.kind in HOLDING
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it is a subscription whose topic somebody deleted: nothing can be sent to it again."""
+        return (self.live or {}).get("topic") == "_deleted-topic_"
+
 
 @dataclass(frozen=True, slots=True)
 class Permission:
@@ -115,8 +120,10 @@ def _resource(document: Document, entry: Entry, live: Live, look: Look) -> Step:
 def unfinished(function: Mapping[str, Any]) -> str:
     """Why a function that is as it must be has to be deployed nevertheless; empty where it has not."""
     state = function.get("state", "ACTIVE")
-    if state in ("ACTIVE", "DEPLOYING"):
+    if state == "ACTIVE":
         return ""
+    if state == "DEPLOYING":
+        return "it is being deployed"
     messages = "; ".join(str(m.get("message", "")) for m in function.get("stateMessages") or ())
     return f"its last deploy {'failed' if state == 'FAILED' else 'ended as ' + str(state)}" + (
         f": {messages}" if messages else ""

@@ -215,9 +215,13 @@ def _compute(state: State) -> Compute:
     return found
 
 
-def _busy(function: Json) -> None:
-    if function.get("state") in _ACTIVE_WORK:
+def _idle(state: State, name: str) -> Json:
+    """A function that no operation is running on. Raises Refusal for one that is busy, though not for ever."""
+    found = state.get("functions", name)
+    if found.get("state") in _ACTIVE_WORK:
+        _polled(state)
         raise Refusal(409, "ABORTED", "unable to queue the operation: another operation is in progress")
+    return found
 
 
 @answers("cloudfunctions.projects.locations.functions.create")
@@ -241,8 +245,7 @@ def create(state: State, request: Request) -> Json:
 @answers("cloudfunctions.projects.locations.functions.patch")
 def patch(state: State, request: Request) -> Json:
     name = request.parameters["name"]
-    live = state.get("functions", name)
-    _busy(live)
+    live = _idle(state, name)
     found = patched(live, request, request.body, request.parameters.get("updateMask", ""), "Function")
     _compute(state).check(found)
     found["state"] = "DEPLOYING"
@@ -253,8 +256,7 @@ def patch(state: State, request: Request) -> Json:
 @answers("cloudfunctions.projects.locations.functions.delete")
 def delete(state: State, request: Request) -> Json:
     name = request.parameters["name"]
-    _busy(state.get("functions", name))
-    state.of("functions")[name]["state"] = "DELETING"
+    _idle(state, name)["state"] = "DELETING"
 
     def work() -> Json:
         state.remove("functions", name)
@@ -266,7 +268,7 @@ def delete(state: State, request: Request) -> Json:
     return state.begin(name.partition("/functions/")[0], work)
 
 
-def _polled(state: State, name: str) -> None:
+def _polled(state: State) -> None:
     """Operations go on whether somebody asks for them or not."""
     for operation in list(state.operations.values()):
         operation.poll()
@@ -276,7 +278,7 @@ def _polled(state: State, name: str) -> None:
 def get(state: State, request: Request) -> Json:
     found = json.loads(json.dumps(state.get("functions", request.parameters["name"])))
     if found["state"] in _ACTIVE_WORK:
-        _polled(state, found["name"])
+        _polled(state)
     return found
 
 
