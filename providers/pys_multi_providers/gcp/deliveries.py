@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-#: The least that a dead-letter policy can allow ("Handle message failures"): the subscription counts to this or more.
-_LEAST_ATTEMPTS = 5
+#: Deliveries after which Pub/Sub itself takes a message for dead: the most that a subscription's policy can say.
+_MAX_ATTEMPTS = 100
+#: Deliveries beyond those of its queue that a message gets while none of them is answered: the platform may have had no
+#: instance to take it, or each instance ended with it.
+_UNANSWERED = 5
 #: Seconds, and share of the function's timeout, that a request waits for a delayed message to be due.
 _HOLD, _HOLD_SHARE = 5.0, 0.25
 
@@ -98,9 +101,11 @@ class Deliveries:
     def _push(self, push: Push, trigger: str, kind: str, request: Request) -> Response:
         limit = self._attempts.get(trigger, 0)
         if DUE in push.attributes:
-            return self._delayed(push, trigger, kind, limit, request)
-        # Also one that was delivered more often than it may be: it may be that no instance was there to take it. What
-        # ends the instance with it is buried by Pub/Sub itself, after the attempts of its policy.
+            return self._delayed(push, trigger, kind, request)
+        if limit and push.attempt > limit + _UNANSWERED and trigger in self._dead:
+            return self._bury(
+                push, trigger, "its last deliveries were not answered: its function may have ended with it"
+            )
         error = self._run(push, trigger, kind, request)
         if error is None:
             return _DONE
@@ -170,7 +175,7 @@ class Deliveries:
         )
         return self._publish(self._dead[trigger], letter, f"the dead letters of {trigger!r}")
 
-    def _delayed(self, push: Push, trigger: str, kind: str, limit: int, request: Request) -> Response:
+    def _delayed(self, push: Push, trigger: str, kind: str, request: Request) -> Response:
         """A message with a delay: handed back until it is due, then sent anew, so that its attempts begin at 1."""
         topic = self._topics.get(trigger)
         left = push.due - time()
@@ -181,7 +186,7 @@ class Deliveries:
             return _EARLY if left > 0 else self._answer(self._run(push, trigger, kind, request))
         if left <= 0:
             return self._publish(topic, push.again(), f"the queue of {trigger!r}")
-        if push.attempt < max(limit, _LEAST_ATTEMPTS) - 1:
+        if push.attempt < _MAX_ATTEMPTS - 1:
             return _EARLY
         # Once more, and the subscription would take it for dead.
         return self._publish(topic, push.again(**{DUE: push.attributes[DUE]}), f"the queue of {trigger!r}")

@@ -43,9 +43,9 @@ EVENTS_PATH = "/.pys-multi/events/"
 MIN_ACK, MAX_ACK = 10, 600
 #: Room beside the function's timeout in which an instance starts.
 START = 60
-#: Deliveries that a dead-letter policy can allow ("DeadLetterPolicy", maxDeliveryAttempts). The runtime itself buries
-#: what may have fewer.
-MIN_ATTEMPTS, MAX_ATTEMPTS = 5, 100
+#: Deliveries that a dead-letter policy can allow at most ("DeadLetterPolicy", maxDeliveryAttempts). The runtime itself
+#: buries a message after as many as its queue has; where nothing answers, Pub/Sub does after these.
+MAX_ATTEMPTS = 100
 #: Seconds that Scheduler waits for an answer, least and most ("Job", attemptDeadline).
 MIN_RUN, MAX_RUN = 15, 1800
 #: Processors of an instance by its memory in MiB: Google's own steps ("Memory limits" of Cloud Run functions), each
@@ -359,7 +359,7 @@ class _View:
                 "topic": self.topic_name(dead),
                 "id": f"dead-subscription:{queue.name if queue else trigger.id}",
                 "name": self.subscription_name(dead),
-                "attempts": max(MIN_ATTEMPTS, min(MAX_ATTEMPTS, self.attempts_of(trigger))),
+                "attempts": MAX_ATTEMPTS,
                 "function": function.name,
             },
         }

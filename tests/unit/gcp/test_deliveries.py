@@ -158,9 +158,18 @@ def test_a_message_whose_dead_letter_cannot_be_sent_comes_again() -> None:
 def test_a_message_is_tried_also_where_it_was_delivered_more_often_than_it_may_be() -> None:
     """It may be that no instance was there to take it."""
     worker = Worker(attempts=1)
-    assert worker.push(attempt=4).startswith("204 ")
-    assert [message.attempt for message in worker.seen] == [4]
+    assert worker.push(attempt=6).startswith("204 ")
+    assert [message.attempt for message in worker.seen] == [6]
     assert worker.google.messages == []
+
+
+def test_a_message_that_ends_its_instance_each_time_is_a_dead_letter_in_the_end() -> None:
+    worker = Worker(attempts=1)
+    assert worker.push(attempt=7).startswith("204 ")
+    assert worker.seen == []
+    [(topic, letter)] = worker.google.messages
+    assert topic == DEAD
+    assert "were not answered" in letter["attributes"]["pys-multi-reason"]
 
 
 def test_a_queue_without_dead_letters_delivers_again() -> None:
@@ -188,7 +197,8 @@ def test_a_message_that_is_not_due_is_handed_back_and_not_handled() -> None:
 def test_before_its_attempts_run_out_it_is_sent_anew_with_its_delay() -> None:
     worker = Worker()
     due = {"pys-multi-due": str(time.time() + 600)}
-    assert worker.push(attributes=due, attempt=4).startswith("204 ")
+    assert worker.push(attributes=due, attempt=98).startswith("503 ")
+    assert worker.push(attributes=due, attempt=99).startswith("204 ")
     [(topic, message)] = worker.google.messages
     assert topic == TOPIC
     assert message["attributes"]["pys-multi-due"] == due["pys-multi-due"]

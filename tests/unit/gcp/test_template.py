@@ -360,11 +360,11 @@ def test_a_queue_is_pushed_to_its_consumer(everything: Document) -> None:
     assert (jobs["ackDeadlineSeconds"], jobs["enableMessageOrdering"]) == (90, False)
     assert jobs["deadLetterPolicy"] == {
         "deadLetterTopic": "projects/acme/topics/full-dev-jobs.dead",
-        "maxDeliveryAttempts": 5,
+        "maxDeliveryAttempts": 100,
     }
     assert everything.body("subscription:steps")["enableMessageOrdering"] is True
     assert everything.body("subscription:steps")["ackDeadlineSeconds"] == 80
-    assert everything.body("subscription:worker:read")["deadLetterPolicy"]["maxDeliveryAttempts"] == 8
+    assert everything.body("subscription:worker:read")["deadLetterPolicy"]["maxDeliveryAttempts"] == 100
 
 
 def test_a_queue_that_nobody_consumes_keeps_its_messages(everything: Document) -> None:
