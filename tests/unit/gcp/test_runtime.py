@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -15,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pys_multi
 from pys_multi import App, Context, Request, Response
 from pys_multi.runtime import Runtime
 from pys_multi_providers.gcp import runtime as gcp
@@ -284,6 +288,23 @@ def test_the_deadline_is_the_timeout_of_the_function() -> None:
         return context.remaining()
 
     assert 0 < Answer(adapter_of(app_of(handler, timeout=7)), environ()).json() <= 7
+
+
+# ---- import
+
+
+def test_nothing_is_imported_that_functions_framework_has_not_imported_already() -> None:
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import functions_framework
+before = set(sys.modules)
+import pys_multi_providers.gcp.runtime
+print([name for name in set(sys.modules) - before if not name.startswith("pys_multi")])
+"""
+    roots = [str(Path(module.__file__ or "").parents[up]) for module, up in ((pys_multi, 1), (gcp, 2))]
+    done = subprocess.run([sys.executable, "-c", code, *roots], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # ---- the way through Flask
