@@ -113,7 +113,7 @@ class Names:
     def bucket(self, bucket: str) -> str:
         """A bucket (63 lower-case letters, digits and hyphens), for ``Fn::Sub``: the account and region end it."""
         whole = self._joined(bucket)
-        plain = re.sub("[^a-z0-9]+", "-", whole.lower())[: _BUCKET - 9].strip("-")
+        plain = _plain(whole)[: _BUCKET - 9].strip("-")
         return f"{plain}-{_hash(whole)}-${{AWS::AccountId}}-${{AWS::Region}}"
 
     def secret(self, secret: str) -> str:
@@ -157,7 +157,7 @@ class PreviewNames(Names):
 
     def bucket(self, bucket: str) -> str:  # noqa: ARG002 (the number of the preview may leave no room for its name)
         """The buckets, all alike."""
-        beginning, room = f"{self.service}-pr-", _BUCKET - 9
+        beginning, room = _plain(f"{self.service}-pr-"), _BUCKET - 9
         plain = f"{beginning}*" if len(beginning) < room else beginning[:room].strip("-")
         return f"{plain}-{_ANY_HASH}-${{AWS::AccountId}}-${{AWS::Region}}"
 
@@ -187,6 +187,11 @@ def _capitals(word: str) -> str:
     if back == word and len(text) <= 60:
         return text
     return f"{text[:50]}{_hash(word)}"
+
+
+def _plain(text: str) -> str:
+    """The text in the letters of a bucket's name."""
+    return re.sub("[^a-z0-9]+", "-", text.lower())
 
 
 def _words(trigger: str) -> str:
