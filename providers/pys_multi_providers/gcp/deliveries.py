@@ -60,6 +60,7 @@ class Deliveries:
         self._runtime = runtime
         self._slots = slots
         self._google = google
+        self._timeout = timeout
         self._hold = min(_HOLD, timeout * _HOLD_SHARE)
         self._dead: dict[str, str] = about.get("dead", {})
         self._attempts: dict[str, int] = about.get("attempts", {})
@@ -133,7 +134,10 @@ class Deliveries:
 
     def _messages(self, trigger: str, messages: list[Message], request: Request) -> list[Failure]:
         with self._slots:
-            return self._runtime.messages(trigger, messages, request.context)
+            context = request.context
+            if context is not None:  # its time begins now, after it waited for others
+                context.deadline = time() + self._timeout
+            return self._runtime.messages(trigger, messages, context)
 
     def _event(self, event: Event | None, trigger: str, request: Request) -> str | None:
         if event is None:

@@ -88,6 +88,8 @@ class Adapter:
         self._timeout = max(function.timeout for function in functions_of(runtime))
         # What is left after it is for the answer.
         self._patience = self._timeout - (self._timeout * 0.05 if self._timeout < 10 else 0.5)
+        #: Seconds that an event may wait for others of its batch, before the time of its handler begins.
+        self._window = max((window for _, window in about.get("batches", {}).values()), default=0.0)
         self._deadlines = Deadlines()
         self._deliveries: Deliveries | None = None
         self._slots = _slots(runtime, about)
@@ -113,6 +115,8 @@ class Adapter:
         context = Context(urandom(16).hex(), deadline=now + self._timeout, trace_parent=_trace_of(environ))
         request = request_of(environ, context)
         until = now + self._patience
+        if request.path.startswith(EVENT_PATH):
+            until += self._window
         try:
             response = self._deadlines.run(until, self._answer, request)
         except TimeIsUp as error:
@@ -140,6 +144,14 @@ class Adapter:
         except Exception as error:
             return self._runtime.refuse(request, error)
 
+    def _make_deliveries(self) -> Deliveries:
+        with self._lock:
+            if self._deliveries is None:
+                from pys_multi_providers.gcp.deliveries import Deliveries
+
+                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._timeout, self._slots)
+            return self._deliveries
+
     def _timed_out(self, request: Request, error: TimeIsUp) -> Response:
         from pys_multi.errors import HTTPError
 
@@ -156,8 +168,9 @@ class Adapter:
             name = pair[0].lower()
             if name not in _HOP_BY_HOP and not (counted and name == "content-length"):
                 headers.append(pair)
-        if counted and is_whole:
-            headers.append(("content-length", str(len(body))))  # type: ignore[arg-type]  # it is bytes
+        # Without a length it goes in chunks, in which Cloud Run lets pass as much as there is.
+        if counted and is_whole and len(body) <= MAX_BODY:  # type: ignore[arg-type]  # it is bytes
+            headers.append(("content-length", str(len(body))))  # type: ignore[arg-type]
         start_response(_STATUS_LINES.get(status) or _status_line(status), headers)
         return (body,) if is_whole else self._stream(request, response)  # type: ignore[return-value]  # it is bytes
 

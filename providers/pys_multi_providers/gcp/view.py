@@ -131,6 +131,11 @@ def concurrency_of(function: Function) -> int:
     return max(function.concurrency, sum(batches) + (len(batches) < len(function.triggers)) if batches else 1)
 
 
+def window_of(function: Function) -> float:
+    """Seconds that its events may wait for others of a batch: the platform counts them to the time of a request."""
+    return max((t.window for t in function.triggers if isinstance(t, Consume) and t.batch > 1), default=0.0)
+
+
 def cpu_of(function: Function) -> float:
     """Processors of an instance; one that takes several requests at once has one at least."""
     given = options_of(function).cpu
@@ -235,7 +240,7 @@ class _View:
             "build_account": f"projects/{self.project}/serviceAccounts/{build_account}" if build_account else None,
             "memory": f"{function.memory}Mi",
             "cpu": f"{cpu_of(function):g}",
-            "timeout": max(1, ceil(function.timeout)),
+            "timeout": max(1, ceil(function.timeout + window_of(function))),
             "concurrency": concurrency_of(function),
             "least": options.min_instances,
             "most": options.max_instances,
@@ -360,7 +365,6 @@ class _View:
                 "id": f"dead-subscription:{queue.name if queue else trigger.id}",
                 "name": self.subscription_name(dead),
                 "attempts": MAX_ATTEMPTS,
-                "function": function.name,
             },
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gcp.test_runtime import Answer, environ
 
-from pys_multi import App, Event, Message
+from pys_multi import App, Context, Event, Message
 from pys_multi.errors import ResourceError
 from pys_multi.runtime import Runtime
 from pys_multi_providers.gcp.callers import Callers
@@ -182,6 +183,33 @@ def test_a_message_of_a_topic() -> None:
     worker = Worker()
     assert worker.push("worker:reader", b"news").startswith("204 ")
     assert worker.seen[0].body == b"news"
+
+
+def test_messages_at_the_same_time_are_a_batch_whose_window_is_not_taken_off_its_time() -> None:
+    app = App("shop")
+    jobs = app.queue("jobs")
+    worker = app.function("worker", timeout=0.4, concurrency=1)
+    batches: list[list[bytes]] = []
+
+    @worker.consume(jobs, batch=3, window=0.6)
+    def job(batch: list[Message], context: Context) -> None:
+        batches.append(sorted(message.body for message in batch))
+        assert 0.3 < context.remaining() <= 0.4
+        batch[0].fail("only this one")
+
+    about = {"batches": {"worker:job": [3, 0.6]}}
+    runtime = Runtime(app, "worker", logs=False)
+    adapter = Adapter(runtime, about, lambda: Published(), Callers("", "", opened=False))  # type: ignore[arg-type, return-value]
+
+    def push(number: int) -> str:
+        message = {"messageId": str(number), "data": b64encode(str(number).encode()).decode(), "publishTime": ""}
+        body = json.dumps({"message": message}).encode()
+        return Answer(adapter, environ("POST", "/.pys-multi/events/worker%3Ajob", body)).status[:3]
+
+    with ThreadPoolExecutor(2) as pool:  # not full, so that it waits for its window
+        statuses = list(pool.map(push, range(2)))
+    assert batches == [[b"0", b"1"]]
+    assert sorted(statuses) == ["204", "500"]
 
 
 # ---- delays

@@ -196,6 +196,12 @@ def test_an_answer_says_how_long_it_is() -> None:
     assert len([value for name, value in answer.headers if name == "set-cookie"]) == 2
 
 
+def test_more_than_cloud_run_takes_in_one_piece_goes_in_chunks() -> None:
+    answer = Answer(adapter_of(app_of(lambda: b"x" * (MAX_BODY + 1))), environ())
+    assert answer.header("content-length") is None
+    assert len(answer.body) == MAX_BODY + 1
+
+
 def test_a_status_that_is_not_known_has_words_too() -> None:
     answer = Answer(adapter_of(app_of(lambda: Response("x", status=299))), environ())
     assert answer.status == "299 Status"

@@ -142,7 +142,11 @@ def test_a_function_is_what_the_service_says(everything: Document) -> None:
     assert config["ingressSettings"] == "ALLOW_ALL"
     assert "vpcConnector" not in config
     config = worker["serviceConfig"]
-    assert (config["availableMemory"], config["availableCpu"], config["timeoutSeconds"]) == ("1024Mi", "2", 20)
+    assert (config["availableMemory"], config["availableCpu"], config["timeoutSeconds"]) == (
+        "1024Mi",
+        "2",
+        21,
+    )  # its window
     assert (config["ingressSettings"], config["vpcConnectorEgressSettings"]) == ("ALLOW_INTERNAL_ONLY", "ALL_TRAFFIC")
     assert worker["labels"] == {
         "cost-centre": "42",
