@@ -10,6 +10,7 @@ create that may have happened is an error with ``maybe``, and whoever asked look
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import threading
@@ -76,6 +77,12 @@ class Cloud:
         self._services: dict[str, Any] = {}
         self._tokens: dict[tuple[str, str], tuple[float, str]] = {}
         self.before_change: Callable[[], None] = lambda: None
+
+    def again(self) -> Cloud:
+        """The same project with the same connections, for another piece of work."""
+        found = copy.copy(self)
+        found.before_change = lambda: None
+        return found
 
     # ---- who and where
 

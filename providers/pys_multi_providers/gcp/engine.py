@@ -60,11 +60,14 @@ OnProgress = Callable[[Progress], None]
 class Engine:
     """One service at one stage, as Google Cloud has it."""
 
-    def __init__(self, deployment: Deployment, progress: OnProgress = lambda _: None) -> None:
+    def __init__(
+        self, deployment: Deployment, progress: OnProgress = lambda _: None, cloud: Cloud | None = None
+    ) -> None:
+        """cloud: one whose connections are used again."""
         self.deployment = deployment
         self._progress = progress
         self.names, self.settings = names_of(deployment), settings_of(deployment)
-        self.cloud = Cloud(self.settings)
+        self.cloud = cloud.again() if cloud is not None else Cloud(self.settings)
         self.is_owned = live_.reader(self.names.owner, self.names.labels, self.names.database)
         events = self.names.email(self.names.events_account)
         self.functions = Functions(self.cloud, self.is_owned, events, progress)

@@ -113,7 +113,7 @@ def _explained(
     code: str, text: str, reasons: set[str], info: Mapping[str, Any], asked: str, project: str, *, maybe: bool
 ) -> GcpError:
     if "SERVICE_DISABLED" in reasons or "accessNotConfigured" in reasons or "has not been used in project" in text:
-        api = str(info.get("service") or _api_in(text) or asked.partition(".")[0] + ".googleapis.com")
+        api = str(info.get("service") or _api_in(text) or asked.partition(" ")[0] + ".googleapis.com")
         hint = f"gcloud services enable {api}" + (f" --project {project}" if project else "")
         return GcpError("SERVICE_DISABLED", f"the API {api} is not enabled in this project", where=asked, hint=hint)
     if "BILLING_DISABLED" in reasons:

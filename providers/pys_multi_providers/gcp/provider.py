@@ -35,6 +35,7 @@ from pys_multi_tools.render import render
 from pys_multi_tools.target import Target
 
 if TYPE_CHECKING:
+    from pys_multi_providers.gcp.client import Cloud
     from pys_multi_providers.gcp.engine import Engine
     from pys_multi_tools.bundle import Bundle
     from pys_multi_tools.provider import Purpose
@@ -67,6 +68,8 @@ class GcpProvider:
     )
     settings_model: ClassVar[type[BaseModel]] = GcpSettings
     options_model: ClassVar[type[BaseModel]] = GcpOptions
+    #: The project that was asked last, with its connections: signing in anew takes longer than most calls do.
+    _connected: tuple[BaseModel, Cloud] | None = None
 
     def check(self, deployment: Deployment) -> list[Problem]:
         """What Google Cloud would refuse or do otherwise."""
@@ -181,4 +184,7 @@ class GcpProvider:
         # Here, because checking and rendering need none of Google's libraries.
         from pys_multi_providers.gcp.engine import Engine
 
-        return Engine(deployment, progress)
+        known, cloud = self._connected or (None, None)
+        engine = Engine(deployment, progress, cloud if known is deployment.settings else None)
+        self._connected = (deployment.settings, engine.cloud)
+        return engine
