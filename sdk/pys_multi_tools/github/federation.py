@@ -239,7 +239,9 @@ def _gcp(
         runner.mask(str(answer.get("accessToken", "")))
         document["service_account_impersonation_url"] = url
     file = _private(folder / "gcp.json", json.dumps(document))
-    return {"GOOGLE_APPLICATION_CREDENTIALS": str(file), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(file)}
+    found = {"GOOGLE_APPLICATION_CREDENTIALS": str(file), "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(file)}
+    # Without it Google's library asks Google for the name of the project that the pool is in, which may be another one.
+    return {**found, **({"GOOGLE_CLOUD_PROJECT": inputs.gcp_project} if inputs.gcp_project else {})}
 
 
 # ---- Azure: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow

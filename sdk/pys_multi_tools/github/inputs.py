@@ -59,6 +59,7 @@ class Inputs:
     aws_region: str = ""
     gcp_provider: str = ""
     gcp_service_account: str = ""
+    gcp_project: str = ""
     azure_client: str = ""
     azure_tenant: str = ""
     azure_subscription: str = ""
@@ -98,6 +99,7 @@ class Inputs:
             aws_region=get("aws-region"),
             gcp_provider=get("gcp-workload-identity-provider"),
             gcp_service_account=get("gcp-service-account"),
+            gcp_project=get("gcp-project"),
             azure_client=get("azure-client-id"),
             azure_tenant=get("azure-tenant-id"),
             azure_subscription=get("azure-subscription-id"),

@@ -228,6 +228,21 @@ def test_aws_is_asked_as_its_own_library_asks(step: Step, server: GitHub) -> Non
     assert {name: str(value) for name, value in serialized.items()} == ours
 
 
+def test_google_is_not_asked_for_the_project_that_is_known(
+    step: Step, server: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import google.auth
+
+    with ExitStack() as stack:
+        found = step.exchange({**GCP, "gcp-project": "acme-prod"}, stack)
+        for name, value in found.items():
+            monkeypatch.setenv(name, value)
+        asked = len(server.requests)
+        _, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    assert project == "acme-prod"
+    assert len(server.requests) == asked, "nobody was asked"
+
+
 def test_gcp_without_a_service_account(step: Step) -> None:
     with ExitStack() as stack:
         found = step.exchange({"gcp-workload-identity-provider": POOL}, stack)
