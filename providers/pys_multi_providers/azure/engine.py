@@ -7,7 +7,8 @@ deploy    look        is everything live already? then nothing at all is changed
           secrets     their values into the Key Vault
           releases    the bundle into the account, from where a rollback takes it
           publish     One Deploy of the package to each app that serves another build, side by side
-          prove       Azure has indexed the functions that the bundle has, and the build answers
+          prove       Azure has indexed the functions that the bundle has, and the build answers; where it does not, the
+                      former build is published again
           prune       what the service no longer has is deleted
 rollback  a former release: its template, then its packages
 destroy   all that is ours; what holds data only when asked; the group only when deploy made it and it is empty
@@ -16,6 +17,7 @@ destroy   all that is ours; what holds data only when asked; the group only when
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,11 +27,11 @@ from pys_multi.model import Function, Mount, Route
 from pys_multi_providers.azure import changes, entry, index, names, secret_values
 from pys_multi_providers.azure.apps import App, Apps, Live
 from pys_multi_providers.azure.artefacts import Artefacts, Release
-from pys_multi_providers.azure.client import RESOURCES, Cloud, Pause, each
+from pys_multi_providers.azure.client import RESOURCES, Cloud, each
 from pys_multi_providers.azure.clouds import CLOUDS
-from pys_multi_providers.azure.failures import AzureError
 from pys_multi_providers.azure.inventory import LISTED, Inventory, Remover, Thing
-from pys_multi_providers.azure.kinds import KINDS, VERSIONS
+from pys_multi_providers.azure.kinds import KINDS
+from pys_multi_providers.azure.leftovers import DeletedVault, Leftovers
 from pys_multi_providers.azure.secrets import sources
 from pys_multi_providers.azure.stack import Stack, State
 from pys_multi_providers.azure.view import own_tags, settings_of
@@ -222,13 +224,19 @@ class Engine:
         self._refuse_losses(looked.surplus, accepted)
         state = looked.state
         if not is_deployed or state is None:
-            self._recover_vault(text, has_vault)
+            if not has_vault and any(r["type"] == KINDS["vault"] for r in json.loads(text)["resources"]):
+                self._vault.recover(str((self._group() or {}).get("location", "")))
             state = self.stack.apply(text)
         self._put_secrets(secrets, rotated, is_new=not has_vault)
         keep()
+        began = time.time()
         self._publish(packages)
-        apps = self.apps.all_live()
-        self._prove(apps, builds)
+        try:
+            self._prove(self.apps.all_live(), builds)
+        except DeployError as error:
+            from pys_multi_providers.azure import rescue  # it reads the logs of an engine
+
+            raise rescue.rescued(self, looked.live, builds, began, error, self._progress) from error
         # A deployment may have made what was missing, so that all is looked at again.
         left = self._look(text, state)
         self._remove([*left.surplus, *self._unassigned(left.things, state)])
@@ -341,7 +349,7 @@ class Engine:
         counts = {f.name: len(routes_of(f)) for f in self.service.functions if f.name in urls}
         return urls[max(counts, key=lambda name: counts[name])] if counts else ""
 
-    # ---- the group, and the vault's name
+    # ---- the group
 
     def _group(self) -> Json | None:
         return self.cloud.found(self.cloud.group, RESOURCES)
@@ -358,44 +366,6 @@ class Engine:
             )
         self._say("group", f"making {name} in {location}")
         self.cloud.arm("PUT", self.cloud.group, RESOURCES, body={"location": location, "tags": self.tags})
-
-    def _recover_vault(self, text: str, is_there: bool) -> None:
-        """A vault that was deleted keeps its name for days: it is taken up again, with what is in it."""
-        wanted = any(resource["type"] == KINDS["vault"] for resource in json.loads(text)["resources"])
-        deleted = self._deleted_vault() if wanted and not is_there else None
-        if deleted is None:
-            return
-        properties = deleted.get("properties") or {}
-        if self.cloud.group.lower() not in str(properties.get("vaultId", "")).lower():
-            raise DeployError(
-                f"a deleted Key Vault of another group still has the name {self.names.vault}",
-                where=f"key vault {self.names.vault}",
-                hint=f"az keyvault purge --name {self.names.vault}, or write another azure.suffix; nothing was changed",
-            )
-        self._say("vault", f"recovering {self.names.vault}, which was deleted")
-        id = f"{self.cloud.group}/providers/{KINDS['vault']}/{self.names.vault}"
-        body: Json = {
-            "location": properties["location"],
-            "tags": self.tags,
-            "properties": {
-                "createMode": "recover",
-                "tenantId": self.cloud.tenant,
-                "sku": {"family": "A", "name": "standard"},
-            },
-        }
-        self.cloud.arm("PUT", id, VERSIONS["vault"], body=body)
-        pause = Pause()
-        while self.cloud.found(id, VERSIONS["vault"]) is None:
-            pause()
-
-    def _deleted_vault(self) -> Json | None:
-        group = self._group()
-        location = self.cloud.location or str((group or {}).get("location", ""))
-        return self.cloud.found(self._deleted_id(location), VERSIONS["vault"]) if location else None
-
-    def _deleted_id(self, location: str) -> str:
-        place = f"/subscriptions/{self.cloud.subscription}/providers/Microsoft.KeyVault/locations/{location}"
-        return f"{place}/deletedVaults/{self.names.vault}"
 
     # ---- rollback
 
@@ -442,64 +412,17 @@ class Engine:
         if group is None:
             return
         state = self.stack.ready()
-        things = self.inventory().things
-        kept = [] if delete_data else self._kept(things)
-        for thing in kept:
-            self._say("keep", str(thing))
-        ids = {thing.id.lower() for thing in kept}
-        # What something is in that is kept stays as well.
-        inside = {id for id in (t.id.lower() for t in things) if any(other.startswith(id + "/") for other in ids)}
-        gone = [thing for thing in things if thing.id.lower() not in ids | inside]
-        self._remove(gone)
-        self._remove(self._left_by_azure(things))
-        if any(thing.kind == "vault" for thing in gone):
-            self._purge_vault(str(group.get("location", "")))
+        leftovers = Leftovers(self.cloud, self.tags, self._own(), self.names.insights, self._progress)
+        kept = leftovers.remove(self.inventory().things, delete_data=delete_data)
+        self._vault.purge(str(group.get("location", "")))
         if state is not None:
             self.stack.forget()
         if not kept:
-            self._remove_group(group)
+            leftovers.remove_group(group)
 
-    def _kept(self, things: list[Thing]) -> list[Thing]:
-        """What holds data: buckets, tables, queues and subscriptions."""
-        own = self._own()
-        inner = ("container", "table", "queue", "subscription")
-        return [t for t in things if t.kind in inner and changes.holds_data(t.id, own)]
-
-    def _left_by_azure(self, things: list[Thing]) -> list[Thing]:
-        """Azure makes a rule of alerts beside each Application Insights, and leaves it when that goes."""
-        rules = {f"failure anomalies - {thing.name}".lower() for thing in things if thing.kind == "insights"}
-        return [
-            Thing(entry["id"], "alert_rule", entry)
-            for entry in (self.cloud.pages("resources", RESOURCES) if rules else ())
-            if entry["type"].lower() == "microsoft.alertsmanagement/smartdetectoralertrules"
-            and entry["name"].lower() in rules
-        ]
-
-    def _purge_vault(self, location: str) -> None:
-        deleted = self._deleted_id(self.cloud.location or location)
-        try:
-            found = self.cloud.found(deleted, VERSIONS["vault"])
-            if found is None or (found.get("properties") or {}).get("purgeProtectionEnabled"):
-                if found is not None:
-                    self._say("keep", f"key vault {self.names.vault}, deleted: its purge protection was asked for")
-                return
-            self.cloud.arm("POST", f"{deleted}/purge", VERSIONS["vault"])
-        except AzureError as error:
-            if not error.is_denied:
-                raise
-            self._say(
-                "keep", f"key vault {self.names.vault}, deleted: purging it is not allowed; its name is free in days"
-            )
-
-    def _remove_group(self, group: Json) -> None:
-        tags = group.get("tags") or {}
-        if any(tags.get(name) != value for name, value in self.tags.items()):
-            return
-        if next(self.cloud.pages("resources", RESOURCES), None) is not None:
-            self._say("keep", f"resource group {self.cloud.resource_group}: there is more in it")
-            return
-        self._say("group", f"deleting {self.cloud.resource_group}, which deploy made")
-        self.cloud.delete(self.cloud.group, RESOURCES)
+    @property
+    def _vault(self) -> DeletedVault:
+        return DeletedVault(self.cloud, self.names.vault, self.tags, self._progress)
 
     def _say(self, step: str, text: str) -> None:
         self._progress(Progress(step=step, text=text))

@@ -30,14 +30,34 @@ news = app.topic("news")
 def fails() -> dict[str, str]:
     raise RuntimeError("as wanted")
 
+@api.get("/variable/{name}", public=True)
+def variable(name: str) -> dict[str, str]:
+    return {"value": os.environ[name]}
+
 @worker.subscribe(news)
 def hear(message) -> None: ...
 """
+#: What a user may write into a setting, and ARM, Jinja, JSON or YAML would take for something of theirs.
+HOSTILE = (
+    "[concat('a', 'b')]",
+    "[[resourceGroup().id]",
+    "[not closed",
+    "it's ${unique} {{ x }} {% raw %} {0}",
+    'said "so"\nand \\n',
+    "@Microsoft.KeyVault(SecretUri=no)",
+    "!Ref no",
+    "1.10",
+    "é 😀",
+)
 
 
 @pytest.fixture(scope="module")
 def stage(arm: ArmServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureStage]:
     found = AzureStage(tmp_path_factory.mktemp("observe") / "project", arm.url, service=f"o{uuid.uuid4().hex[:8]}")
+    variables = "".join(
+        f"V{number} = {json.dumps(value, ensure_ascii=False)}\n" for number, value in enumerate(HOSTILE)
+    )
+    found.settings = f"[tool.pys-multi.environment]\n{variables}"
     found.write("one", lambda code: code + MORE)
     try:
         found.deploy()
@@ -97,6 +117,11 @@ def test_status_says_what_serves(placement: pipeline.Placement) -> None:
     assert status.builds == (status.functions[0].build_id,)
     assert [queue.name for queue in status.queues] == ["jobs", "worker:hear"]
     assert status.url.endswith(".azurewebsites.net")
+
+
+def test_what_a_user_writes_reaches_the_function_as_it_is(arm: ArmServer, stage: AzureStage) -> None:
+    seen = [json.loads(stage.call(arm, f"/variable/V{number}")[1])["value"] for number in range(len(HOSTILE))]
+    assert tuple(seen) == HOSTILE
 
 
 def test_a_failed_request_is_found_in_the_log_by_its_id(
