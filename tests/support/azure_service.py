@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pys_multi_providers.azure.settings import AzureSettings
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.project import Project
 from pys_multi_tools.settings import Settings
+from pys_multi_tools.testing import ProviderContract
 
 Json = dict[str, Any]
 
@@ -39,6 +41,27 @@ def deployment(
     project = Project(root=Path("/nowhere"), settings=settings, stage=stage)
     own = AzureSettings.model_validate({"resource_group": "g", "location": "westeurope", **azure})
     return Deployment(service=model, stage=stage, project=project, app="app:app", settings=own)
+
+
+#: Checks of the contract without the fixture `deployed` that ask the cloud all the same.
+_ASKING = {
+    "test_a_plan_submits_what_render_writes",
+    "test_a_first_plan_creates_every_function",
+    "test_no_secret_is_in_configuration_plan_or_bundle",
+    "test_what_was_never_deployed_is_absent",
+    "test_what_was_never_deployed_cannot_be_invoked",
+    "test_what_was_never_deployed_can_be_destroyed",
+}
+
+
+def contract(*, cloud: bool) -> list[str]:
+    """The checks of the contract of providers that need a cloud, or those that need none."""
+    checks = inspect.getmembers(ProviderContract, inspect.isfunction)
+    return [
+        name
+        for name, check in checks
+        if name.startswith("test_") and cloud == (name in _ASKING or "deployed" in inspect.signature(check).parameters)
+    ]
 
 
 class Rendered:

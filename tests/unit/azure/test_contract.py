@@ -1,35 +1,17 @@
-"""What of the contract of providers needs no cloud; the rest is tested against a Resource Manager of the tests' own."""
+"""What of the contract of providers needs no cloud; the rest of it is in tests/e2e/azure."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from tests.support.azure_service import contract
 
 from pys_multi_tools import provider as providers
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.provider import Provider
 from pys_multi_tools.target import Target
 from pys_multi_tools.testing import ProviderContract
-
-#: Checks without the fixture `deployed` that ask the cloud all the same.
-ASKING = {
-    "test_a_plan_submits_what_render_writes",
-    "test_a_first_plan_creates_every_function",
-    "test_no_secret_is_in_configuration_plan_or_bundle",
-    "test_what_was_never_deployed_is_absent",
-    "test_what_was_never_deployed_cannot_be_invoked",
-    "test_what_was_never_deployed_can_be_destroyed",
-}
-
-
-def needing_a_cloud() -> Iterator[str]:
-    for name, check in inspect.getmembers(ProviderContract, inspect.isfunction):
-        if name.startswith("test_") and (name in ASKING or "deployed" in inspect.signature(check).parameters):
-            yield name
-
 
 #: What is imported where the worker has what it is for, and is made of its classes.
 OF_THE_WORKER = "pys_multi_providers.azure.streaming"
@@ -51,5 +33,5 @@ class TestAzureProvider(ProviderContract):
         monkeypatch.setattr(provider, "target", without)
         return provider
 
-    for _name in list(needing_a_cloud()):
+    for _name in contract(cloud=True):
         locals()[_name] = None
