@@ -41,21 +41,25 @@ class Gatherer:
         """
         batch, leads = self._join(message)
         if not leads:
-            batch.done.acquire()
-            batch.done.release()
+            with batch.done:
+                pass
             if batch.failures is None:
                 raise RuntimeError("the batch was not handled to its end; the log has the reason")
             return batch.failures.get(message.id)
-        batch.full.acquire(timeout=self._window)
+        try:
+            batch.full.acquire(timeout=self._window)
+            self._close(batch)
+            batch.failures = failures = {failure.id: failure.error for failure in run(batch.messages)}
+        finally:
+            # Whatever ends this request, its time for one, no other waits for it forever or joins it still.
+            self._close(batch)
+            batch.done.release()
+        return failures.get(message.id)
+
+    def _close(self, batch: _Batch) -> None:
         with self._lock:
             if self._open is batch:
                 self._open = None
-        try:
-            failures = {failure.id: failure.error for failure in run(batch.messages)}
-            batch.failures = failures
-        finally:
-            batch.done.release()
-        return failures.get(message.id)
 
     def _join(self, message: Message) -> tuple[_Batch, bool]:
         """The batch that a message is in now, and whether it is the first there."""
