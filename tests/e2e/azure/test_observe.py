@@ -44,7 +44,6 @@ HOSTILE = (
     "[not closed",
     "it's ${unique} {{ x }} {% raw %} {0}",
     'said "so"\nand \\n',
-    "@Microsoft.KeyVault(SecretUri=no)",
     "!Ref no",
     "1.10",
     "é 😀",
