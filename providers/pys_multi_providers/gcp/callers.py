@@ -33,7 +33,14 @@ _GCLOUD = "32555940559.apps.googleusercontent.com"
 def is_open(function: Function) -> bool:
     """Whether strangers may call a route of the function, so that its template lets everybody call it."""
     targets: list[Endpoint | Mount] = [*function.endpoints, *function.mounts]
-    return any(target.public or target.auth is not None for target in targets)
+    return any(target.public or _lets_in(target.auth) for target in targets)
+
+
+def _lets_in(auth: Any) -> bool:
+    """Whether an authenticator makes its route one for strangers, as the model says it: one that describes itself as
+    nothing is none there."""
+    describe = getattr(auth, "describe", None)
+    return auth is not None and (describe is None or bool(describe()))
 
 
 class Callers:

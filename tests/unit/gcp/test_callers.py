@@ -11,6 +11,7 @@ from tests.support.gcp_identity import Identity
 from pys_multi import App, Request
 from pys_multi.errors import HTTPError
 from pys_multi_providers.gcp.callers import INVOKERS, Callers, is_open
+from pys_multi_providers.gcp.view import is_open as is_open_to_template
 
 EVENTS, HOST = "events@p.iam.gserviceaccount.com", "shop-abc.a.run.app"
 GCLOUD = "32555940559.apps.googleusercontent.com"
@@ -135,12 +136,26 @@ def test_a_token_that_says_nothing_is_nobody(token: str) -> None:
 # ---- which is which
 
 
+class Silent:
+    """An authenticator that describes itself as nothing."""
+
+    def authenticate(self, request: Request) -> object:
+        return None
+
+    def describe(self) -> dict[str, object]:
+        return {}
+
+
 def test_a_function_is_open_where_a_route_of_it_is() -> None:
     app = App("shop")
-    private, public, checked, worker = (app.function(name) for name in ("private", "public", "checked", "worker"))
+    private, public, checked, worker, silent = map(app.function, ("private", "public", "checked", "worker", "silent"))
     private.get("/a")(lambda: None)
     public.get("/b", public=True)(lambda: None)
     public.get("/c")(lambda: None)
     checked.get("/d", auth=lambda request: None)(lambda: None)
     worker.every("1 hour")(lambda: None)
-    assert [is_open(function) for function in (private, public, checked, worker)] == [False, True, True, False]
+    silent.get("/e", auth=Silent())(lambda: None)
+    found = {function.name: is_open(function) for function in app.functions.values()}
+    assert found == {"private": False, "public": True, "checked": True, "worker": False, "silent": False}
+    # The template decides by the model who may call it, and must not decide otherwise.
+    assert found == {function.name: is_open_to_template(function) for function in app.service().functions}
