@@ -118,6 +118,15 @@ class Artefacts:
             "labels": {"pys-multi": "artefacts"},
         }
 
+    @property
+    def lease(self) -> str:
+        """The name of the lease."""
+        return f"{self.folder}lease.json"
+
+    def is_leased(self) -> bool:
+        """Whether somebody changes this stage, or was killed while doing so."""
+        return self._look(self.lease) is not None
+
     # ---- bundles and documents
 
     def name(self, build: str) -> str:

@@ -200,8 +200,8 @@ class Engine:
         return of((built.get(entry.id, entry) for entry in document.entries), document.bindings)
 
     def _lease(self) -> Lease:
-        name = f"{self.artefacts.folder}lease.json"
-        return Lease(self.cloud, self.artefacts.bucket, name, lambda text: self._say("lease", text))
+        artefacts = self.artefacts
+        return Lease(self.cloud, artefacts.bucket, artefacts.lease, lambda text: self._say("lease", text))
 
     # ---- look
 
@@ -213,13 +213,16 @@ class Engine:
         builds: Mapping[str, str],
         secrets: Mapping[str, str],
     ) -> bool:
-        """Whether nothing has to be done: no field, no right, no secret, no traffic, and the release is noted."""
+        """Whether nothing has to be done, and nobody is at it: no field, no right, no secret, no traffic, and the
+        release is noted."""
         if needed.pending or any(True for _ in self._unfinished(found)):
             return False
         if secret_values.differing(self.cloud, secrets):
             return False
         last = self.artefacts.last()
-        return last is not None and last.builds == dict(builds) and last.revisions == self._revisions(document, found)
+        if last is None or last.builds != dict(builds) or last.revisions != self._revisions(document, found):
+            return False
+        return not self.artefacts.is_leased()
 
     def _serves(self, document: Document, found: Live, builds: Mapping[str, str]) -> bool:
         """Whether every function says so itself."""
@@ -443,7 +446,7 @@ class Engine:
             self._destroy(found, delete_data=delete_data)
             if there:
                 self._say("bundles", "deleting them")
-                self.artefacts.remove(but=f"{self.artefacts.folder}lease.json")
+                self.artefacts.remove(but=self.artefacts.lease)
         if there:
             self.artefacts.remove_bucket()
 
