@@ -1,6 +1,8 @@
-"""Records of SQS, SNS and S3, and pys-multi's own envelope ↔ Message and Event; imported when one arrives."""
+"""Records of SQS, SNS, S3 and EventBridge, pys-multi's own envelope ↔ Message and Event; imported when one comes."""
 
 from __future__ import annotations
+
+from time import time as now
 
 from pys_multi.messages import Event, Message
 
@@ -25,6 +27,8 @@ def source_of(event: Any) -> str:
         return f"a {type(event).__name__}"
     if "pys_multi" in event:
         return "pys_multi"
+    if "detail-type" in event and "source" in event:  # EventBridge
+        return str(event["source"])
     records = event.get("Records")
     if not records:
         return f"an event with {', '.join(map(str, list(event)[:10])) or 'nothing in it'}"
@@ -121,19 +125,40 @@ def events_of_s3(records: list[Json], buckets: Mapping[str, str], attempt: int =
 
     for record in records:
         bucket, about = record["s3"]["bucket"]["name"], record["s3"]["object"]
-        if bucket not in buckets:
-            raise LookupError(f"{bucket!r} is no bucket of this service: it has {', '.join(buckets) or 'none'}")
         yield Event(
             "created" if record["eventName"].startswith("ObjectCreated:") else "deleted",
             # The sequencer orders the events of one key, and tells two of them apart.
             id=f"{bucket}/{about['key']}/{about.get('sequencer', '')}",
             time=_seconds(record["eventTime"]),
-            bucket=buckets[bucket],
+            bucket=_resource(bucket, buckets),
             key=unquote_plus(about["key"]),
             size=about.get("size", 0),
             etag=about.get("eTag", ""),
             attempt=attempt,
         )
+
+
+def event_of_s3(event: Json, buckets: Mapping[str, str]) -> Event:
+    """The same through EventBridge ("EventBridge event message structure" of the S3 user guide): keys come plain."""
+    kind = {"Object Created": "created", "Object Deleted": "deleted"}.get(event["detail-type"])
+    if kind is None:
+        raise LookupError(f"no handler is for {event['detail-type']!r} of a bucket: let the rule name two detail types")
+    bucket, about = event["detail"]["bucket"]["name"], event["detail"]["object"]
+    return Event(
+        kind,
+        id=event["id"],
+        time=_seconds(event["time"]),
+        bucket=_resource(bucket, buckets),
+        key=about["key"],
+        size=about.get("size", 0),
+        etag=about.get("etag", ""),
+    )
+
+
+def _resource(bucket: str, buckets: Mapping[str, str]) -> str:
+    if bucket not in buckets:
+        raise LookupError(f"{bucket!r} is no bucket of this service: it has {', '.join(buckets) or 'none'}")
+    return buckets[bucket]
 
 
 def messages_of(plain: list[Json], request_id: str) -> list[Message]:
@@ -157,7 +182,7 @@ def event_of(plain: Json) -> Event:
     EventBridge Scheduler fills time (ISO 8601), id and attempt in as text, where the schedule's input has its
     placeholders ("Adding context attributes" of its user guide).
     """
-    time = plain.get("time", 0.0)
+    time = plain.get("time") or now()
     return Event(
         plain.get("kind", "schedule"),
         id=plain.get("id", ""),

@@ -142,6 +142,8 @@ class Adapter:
         source = source_of(event)
         if source == ENVELOPE:
             return self._own(event[ENVELOPE], about)
+        if source == "aws.s3":
+            return self._s3_by_rule(event, about)
         handle = {"aws:sqs": self._sqs, "aws:sns": self._sns, "aws:s3": self._s3}.get(source)
         if handle is None:
             raise LookupError(f"nothing in {self._runtime.function or 'this function'!r} is triggered by {source}")
@@ -210,6 +212,12 @@ class Adapter:
 
         for event in events_of_s3(records, self._buckets):
             self._runtime.object_event(event, about)
+
+    def _s3_by_rule(self, event: Json, about: Context) -> None:
+        """A notification through a rule of EventBridge: every trigger that it fits."""
+        from pys_multi_providers.aws.events import event_of_s3
+
+        self._runtime.object_event(event_of_s3(event, self._buckets), about)
 
     def _s3_in_sqs(self, trigger: str, records: list[Json], about: Context) -> list[str]:
         """Notifications through the queue of one trigger, which counts the attempts and keeps what is dead."""

@@ -508,7 +508,7 @@ def test_the_client_context_of_an_invocation_carries_a_trace() -> None:
     context = LambdaContext()
     context.client_context = SimpleNamespace(custom={"traceparent": W3C})
     adapter(function="worker")({"pys_multi": {"trigger": "worker:nightly", "event": {}}}, context)
-    assert got == [("schedule", 0.0, W3C)]
+    assert [(kind, trace) for kind, _, trace in got] == [("schedule", W3C)]
 
 
 # ---- messages
@@ -637,6 +637,25 @@ def test_an_object_event_from_s3_finds_its_triggers(consumer: Adapter) -> None:
     assert got == [("created", "files", "in/grüße +.txt", 7, "d41d8cd9", 1), ("deleted", "out/x")]
 
 
+@pytest.mark.parametrize(("kind", "key"), [("Created", "in/größe +%2B.txt"), ("Deleted", "out/x")])
+def test_an_object_event_through_eventbridge_finds_its_triggers(consumer: Adapter, kind: str, key: str) -> None:
+    """ "EventBridge event message structure" of the S3 user guide."""
+    about = {"key": key, "size": 7, "etag": "d41d8cd9", "sequencer": "00617F08299329D189"}
+    event = {
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": f"Object {kind}",
+        "source": "aws.s3",
+        "time": "2021-11-12T00:00:00Z",
+        "resources": ["arn:aws:s3:::shop-files-1"],
+        "detail": {"version": "0", "bucket": {"name": "shop-files-1"}, "object": about, "reason": "PutObject"},
+    }
+    consumer(event, LambdaContext())
+    assert got == [("created", "files", key, 7, "d41d8cd9", 1) if kind == "Created" else ("deleted", key)]
+    with pytest.raises(LookupError, match="'Object Tags Added' of a bucket"):
+        consumer({**event, "detail-type": "Object Tags Added"}, LambdaContext())
+
+
 def test_an_object_event_through_a_queue_counts_its_attempts_and_fails_alone(consumer: Adapter) -> None:
     bodies = [json.dumps(s3("in/a")), json.dumps(s3("in/fail")), json.dumps(s3("in/b"))]
     answer = consumer(sqs("files-queue", *bodies), LambdaContext())
@@ -665,6 +684,14 @@ def own(**envelope: Any) -> Any:
 def test_a_schedule_says_when_it_was_due() -> None:
     own(trigger="worker:nightly", event={"kind": "schedule", "time": "2026-03-01T04:30:00Z"})
     assert got == [("schedule", 1772339400.0, "")]
+
+
+def test_a_schedule_that_does_not_say_when_runs_now() -> None:
+    """As a rule of one's own has it run, whose input names the trigger alone."""
+    own(trigger="worker:nightly")
+    [(kind, when, _)] = got
+    assert kind == "schedule"
+    assert when == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.parametrize(
@@ -711,7 +738,8 @@ def test_health_says_which_function_it_is() -> None:
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({"detail-type": "x", "source": "y"}, "detail-type, source"),
+        ({"detail-type": "x", "source": "aws.ec2"}, "triggered by aws.ec2"),
+        ({"some": 1, "other": 2}, "some, other"),
         ({}, "nothing in it"),
         ([], "a list"),
         (None, "a NoneType"),
