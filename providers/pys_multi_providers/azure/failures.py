@@ -104,7 +104,8 @@ def innermost(error: Any, status: int = 0) -> tuple[str, str]:
         return f"{status or ''}", _line(json.dumps(error))
     if isinstance(error.get("error"), Mapping | str):
         return innermost(error["error"], status)
-    for detail in error.get("details") or ():
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
         if isinstance(detail, Mapping) and (detail.get("message") or detail.get("details")):
             return innermost(detail, status)
     inner = error.get("innererror") or error.get("innerError")

@@ -31,7 +31,7 @@ def resources(template: Mapping[str, Any], group: str, unique: str) -> dict[str,
 
 def named(text: str, unique: str) -> str:
     """A name of the template as it is in the cloud."""
-    if not text.startswith("["):
+    if not (text.startswith("[") and text.endswith("]")):
         return text
     if text.startswith("[["):
         return text[1:]
