@@ -85,3 +85,14 @@ def test_messages_and_schedules(driver: GcpDriver) -> None:
     assert len(seen.wait("batch", 10)) == 10
     assert driver.trigger("worker:new_year").error == ""
     assert "the schedule failed" in driver.trigger("worker:failing_schedule").error
+
+
+def test_cloud_events_of_both_kinds(driver: GcpDriver) -> None:
+    seen = Seen(driver, uuid4().hex)
+    event = {"specversion": "1.0", "id": "e1", "source": "/shop", "type": "order.paid", "data": {"key": seen.key}}
+    structured = [("content-type", "application/cloudevents+json")]
+    assert driver.post("worker:job", structured, dumps(event).encode()).status == 204
+    attributes = [(f"ce-{name}", str(event[name])) for name in ("specversion", "source", "type")]
+    binary = [*attributes, ("ce-id", "e2"), ("content-type", "application/json")]
+    assert driver.post("worker:job", binary, dumps(event["data"]).encode()).status == 204
+    assert sorted(note["id"] for note in seen.wait("job", 2)) == ["e1", "e2"]
