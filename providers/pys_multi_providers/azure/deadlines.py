@@ -32,7 +32,9 @@ class Deadlines:
         self._lock = allocate_lock()
         #: Thread → when its call must end.
         self._until: dict[int, float] = {}
-        #: When the watcher looks again, and what wakes it before; it starts with the first call.
+        #: The shortest time that a call had. The watcher looks at least as often, so that only a call with a shorter
+        #: one has to wake it: waking it for every call would cost more than most calls do.
+        self._shortest = 3600.0
         self._looks_at = 0.0
         self._wake = Event()
         self._watches = False
@@ -44,10 +46,8 @@ class Deadlines:
         with self._lock:
             self._until[thread] = deadline
             starts, self._watches = not self._watches, True
-        if starts:
-            Thread(target=self._watch, name="pys-multi-deadlines", daemon=True).start()
-        elif deadline < self._looks_at:
-            self._wake.set()
+        if deadline < self._looks_at or starts:
+            self._hurry(deadline, starts=starts)
         try:
             return call(value)
         finally:
@@ -56,6 +56,14 @@ class Deadlines:
             if is_over:  # what was raised must not reach whatever this thread does next
                 _raise_in(thread, None)
 
+    def _hurry(self, deadline: float, *, starts: bool) -> None:
+        with self._lock:
+            self._shortest = min(self._shortest, max(deadline - time(), 0.001))
+        if starts:
+            Thread(target=self._watch, name="pys-multi-deadlines", daemon=True).start()
+        else:
+            self._wake.set()
+
     def _watch(self) -> None:
         while True:
             with self._lock:
@@ -63,8 +71,9 @@ class Deadlines:
                 for thread in [thread for thread, until in self._until.items() if until <= now]:
                     del self._until[thread]
                     _raise_in(thread, TimeIsUp)
-                # Without anything to watch, the next call wakes it.
-                self._looks_at = min(self._until.values(), default=now + 3600)
+                self._looks_at = (
+                    min(*self._until.values(), now + self._shortest) if self._until else now + self._shortest
+                )
             self._wake.wait(max(self._looks_at - time(), 0.001))
             self._wake.clear()
 

@@ -41,6 +41,7 @@ RUNTIME_MODULES = tuple(
         "events",
         "fronts",
         "logs",
+        "objects",
         "resources",
         "runtime",
         "signatures",

@@ -1,7 +1,7 @@
 """What the functions of ``function_app.py`` call: the worker's values in, the same to the user's code as everywhere.
 
 Ships with the user's code, standard library only, beside azure-functions and azurefunctions-extensions-base, which are
-part of every worker. HTTP is in ``fronts.py`` and ``streaming.py``, everything else in ``events.py`` and
+part of every worker. HTTP is in ``streaming.py`` and ``objects.py``, everything else in ``events.py`` and
 ``batches.py``. Which queue, topic or timer means which trigger is in the app's settings, written by the template.
 """
 
@@ -17,11 +17,10 @@ from pys_multi.http import Request, Response
 from pys_multi.messages import Context, Message
 from pys_multi.runtime import load
 from pys_multi_providers.azure.deadlines import Deadlines, TimeIsUp
-from pys_multi_providers.azure.fronts import request_of, respond
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
@@ -84,19 +83,27 @@ class Entry:
 
     def _http(self, given: Any, context: Any, answer: Callable[[Request], Response], principal: object) -> Any:
         is_streamed = type(given) is self._streamed
-        request: Request = given.request if is_streamed else request_of(given)
-        deadline = time() + self._timeout
-        request.context = about = Context(context.invocation_id, deadline=deadline)
-        trace = request.headers.get("traceparent")
-        about.trace_parent = trace if trace is not None and is_trace(trace) else _trace_of(context)
-        request.principal = principal
-        error = given.error if is_streamed else None
         if is_streamed:
-            return self._streamed_answer(request, answer, deadline, error)
+            request, fields = given.request, given.headers
+            deadline = self._told(request, fields, context, principal)
+            return self._streamed_answer(request, answer, deadline, given.error)
+        from pys_multi_providers.azure.objects import request_of, respond
+
+        request, fields = request_of(given)
+        deadline = self._told(request, fields, context, principal)
         try:
             return self._deadlines.run(lambda request: respond(answer(request), request.method), request, deadline)
         except (Exception, TimeIsUp) as failure:  # a stream that broke off
             return respond(self._refuse(request, failure), request.method)
+
+    def _told(self, request: Request, fields: Mapping[str, str], context: Any, principal: object) -> float:
+        """Tells a request what is known of its invocation. fields: by their names in lower case. The deadline."""
+        deadline = time() + self._timeout
+        request.context = about = Context(context.invocation_id, deadline=deadline)
+        trace = fields.get("traceparent")
+        about.trace_parent = trace if trace is not None and is_trace(trace) else _trace_of(context)
+        request.principal = principal
+        return deadline
 
     def _streamed_answer(
         self, request: Request, answer: Callable[[Request], Response], deadline: float, error: HTTPError | None

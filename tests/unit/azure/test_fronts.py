@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.support.azure_host import front
 
 from pys_multi import Response
-from pys_multi_providers.azure.fronts import client_of, path_of, request_of, respond
+from pys_multi_providers.azure.fronts import client_of, path_of
+from pys_multi_providers.azure.objects import request_of, respond
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="."), max_size=12)
 _RAW = st.lists(_TEXT.map(lambda text: quote(text, safe="")), min_size=1, max_size=4).map(lambda p: "/" + "/".join(p))
@@ -72,7 +73,7 @@ def test_an_object_is_a_request() -> None:
         {"Host": "shop.example", "X-Tag": "one,two", "client-ip": "203.0.113.9:4711", "cookie": "a=1"},
         b"\x00body",
     )
-    request = request_of(given)
+    request, _ = request_of(given)
     assert (request.method, request.path, request.query_string) == ("GET", "/a b", "x=1&x=2&y=%2F")
     assert request.query.get_all("x") == ["1", "2"]
     assert (request.host, request.scheme, request.client) == ("shop.example", "https", "203.0.113.9")
@@ -83,7 +84,7 @@ def test_an_object_is_a_request() -> None:
 
 
 def test_an_object_without_a_path_is_the_root() -> None:
-    assert request_of(given_request("https://shop.azurewebsites.net")).path == "/"
+    assert request_of(given_request("https://shop.azurewebsites.net"))[0].path == "/"
 
 
 @pytest.mark.parametrize(
