@@ -84,10 +84,21 @@ def test_an_app_without_functions_is_no_success(stage: AzureStage, arm: ArmServe
     with pytest.raises(DeployError, match="indexed no functions of it") as caught:
         stage.deploy()
     assert "function " in caught.value.where
-    assert "logs" in caught.value.hint
-    assert [f.state for f in stage.status().functions] == ["failing", "failing"]
-    assert stage.rollback(first.build_ids["api"]).build_ids == first.build_ids
+    assert "division by zero" in caught.value.detail
+    assert f"api serves the former build {first.build_ids['api']} again" in caught.value.what
+    assert f"worker serves the former build {first.build_ids['worker']} again" in stage.told()
+    assert [f.state for f in stage.status().functions] == ["serving", "serving"]
     assert served(arm, stage.group) == first.build_ids
+
+
+def test_a_first_build_that_does_not_start_says_why(stage: AzureStage) -> None:
+    stage.write("one", lambda code: code + '\nimport os\nif "AZURE_CLIENT_ID" in os.environ: 1 / 0\n')
+    with pytest.raises(DeployError, match="indexed no functions of it") as caught:
+        stage.deploy()
+    assert "division by zero" in caught.value.detail
+    assert "former" not in caught.value.what
+    stage.write("two")
+    assert set(stage.deploy().build_ids) == {"api", "worker"}
 
 
 def test_what_the_service_no_longer_has_is_deleted(stage: AzureStage, arm: ArmServer) -> None:
