@@ -13,8 +13,8 @@ from pys_multi_tools.provider import Provider
 from pys_multi_tools.target import Target
 from pys_multi_tools.testing import ProviderContract
 
-#: What is imported where the worker has what it is for, and is made of its classes.
-OF_THE_WORKER = "pys_multi_providers.azure.streaming"
+#: What is made of classes that every worker has, and imported nowhere else.
+OF_THE_WORKER = {"pys_multi_providers.azure.objects", "pys_multi_providers.azure.streaming"}
 
 
 class TestAzureProvider(ProviderContract):
@@ -28,7 +28,7 @@ class TestAzureProvider(ProviderContract):
 
         def without(deployment: Deployment) -> Target:
             found = target(deployment)
-            return replace(found, runtime_modules=tuple(m for m in found.runtime_modules if m != OF_THE_WORKER))
+            return replace(found, runtime_modules=tuple(m for m in found.runtime_modules if m not in OF_THE_WORKER))
 
         monkeypatch.setattr(provider, "target", without)
         return provider
