@@ -24,16 +24,16 @@ from pys_multi_providers.gcp.events import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from typing import Any
 
     from pys_multi.cloudevents import CloudEvent
     from pys_multi.http import Request
-    from pys_multi.messages import Event, Message
+    from pys_multi.messages import Context, Event, Message
     from pys_multi.reactions import Failure
     from pys_multi.runtime import Runtime
     from pys_multi_providers.gcp.batches import Gatherer
     from pys_multi_providers.gcp.calls import Google
+    from pys_multi_providers.gcp.turns import Turns
 
     Json = dict[str, Any]
 
@@ -42,8 +42,8 @@ _MAX_ATTEMPTS = 100
 #: Deliveries beyond those of its queue that a message gets while none of them is answered: the platform may have had no
 #: instance to take it, or each instance ended with it.
 _UNANSWERED = 5
-#: Seconds, and share of the function's timeout, that a request waits for a delayed message to be due.
-_HOLD, _HOLD_SHARE = 5.0, 0.25
+#: Seconds that a request waits for a delayed message to be due, rather than to be delivered once more.
+_HOLD = 1.0
 
 
 class Deliveries:
@@ -51,17 +51,12 @@ class Deliveries:
 
     about: {"dead": {trigger: topic of its dead letters}, "attempts": {trigger: deliveries in all}, "batches":
     {trigger: [size, window in seconds]}, "topics": {trigger: topic that its queue is}}, from the environment.
-    slots: as many as handlers may run at once.
     """
 
-    def __init__(
-        self, runtime: Runtime, about: Json, google: Google, timeout: float, slots: AbstractContextManager[object]
-    ) -> None:
+    def __init__(self, runtime: Runtime, about: Json, google: Google, turns: Turns) -> None:
         self._runtime = runtime
-        self._slots = slots
+        self._turns = turns
         self._google = google
-        self._timeout = timeout
-        self._hold = min(_HOLD, timeout * _HOLD_SHARE)
         self._dead: dict[str, str] = about.get("dead", {})
         self._attempts: dict[str, int] = about.get("attempts", {})
         self._topics: dict[str, str] = about.get("topics", {})
@@ -133,18 +128,16 @@ class Deliveries:
         return self._event(self._fitting(event, trigger), trigger, request)
 
     def _messages(self, trigger: str, messages: list[Message], request: Request) -> list[Failure]:
-        with self._slots:
-            context = request.context
-            if context is not None:  # its time begins now, after it waited for others
-                context.deadline = time() + self._timeout
-            return self._runtime.messages(trigger, messages, context)
+        context = _context_of(request)
+        return self._turns.run(context, lambda batch: self._runtime.messages(trigger, batch, context), messages)
 
     def _event(self, event: Event | None, trigger: str, request: Request) -> str | None:
+        """Why an event failed, or None."""
         if event is None:
             return None
+        context = _context_of(request)
         try:
-            with self._slots:
-                self._runtime.event(trigger, event, request.context)
+            self._turns.run(context, lambda found: self._runtime.event(trigger, found, context), event)
         except Exception as error:  # it is in the log
             return f"{type(error).__name__}: {error}"
         return None
@@ -183,7 +176,7 @@ class Deliveries:
         """A message with a delay: handed back until it is due, then sent anew, so that its attempts begin at 1."""
         topic = self._topics.get(trigger)
         left = push.due - time()
-        if 0 < left <= self._hold:
+        if 0 < left <= _HOLD:
             sleep(left)
             left = 0
         if topic is None:
@@ -248,6 +241,11 @@ class Deliveries:
         return Response.json(
             {"failures": {id: masked(why) for id, why in failures.items()}}, status=500 if failures else 200
         )
+
+
+def _context_of(request: Request) -> Context:
+    assert request.context is not None  # the adapter has made it
+    return request.context
 
 
 _DONE = Response(status=204)

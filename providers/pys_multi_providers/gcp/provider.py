@@ -48,7 +48,7 @@ OnProgress = Callable[[Progress], None]
 _LIMITS = Limits(memory=(128, 32_768), timeout=3600, concurrency=1000, batch=1000, batch_window=300, visibility=600)
 #: Modules of this package that go into a bundle.
 _SHIPPED = (
-    *("runtime", "callers", "deadlines", "logs"),
+    *("runtime", "callers", "turns", "logs"),
     *("deliveries", "events", "batches"),
     *("resources", "tables", "calls", "tokens"),
 )

@@ -11,19 +11,17 @@ import os
 import sys
 from _thread import allocate_lock
 from os import environ, urandom
-from time import time
 
 from pys_multi.encoding import parse_json
 from pys_multi.http import Request
 from pys_multi.messages import Context
 from pys_multi.runtime import BODILESS, load, stream_of
 from pys_multi_providers.gcp.callers import Callers, is_open
-from pys_multi_providers.gcp.deadlines import Deadlines, TimeIsUp
+from pys_multi_providers.gcp.turns import TimeIsUp, Turns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
     from typing import Any
 
     from pys_multi.app import App, Function
@@ -85,14 +83,8 @@ class Adapter:
         self._about = about
         self._google = google
         self._callers = callers
-        self._timeout = max(function.timeout for function in functions_of(runtime))
-        # What is left after it is for the answer.
-        self._patience = self._timeout - (self._timeout * 0.05 if self._timeout < 10 else 0.5)
-        #: Seconds that an event may wait for others of its batch, before the time of its handler begins.
-        self._window = max((window for _, window in about.get("batches", {}).values()), default=0.0)
-        self._deadlines = Deadlines()
+        self._turns = _turns(runtime, about)
         self._deliveries: Deliveries | None = None
-        self._slots = _slots(runtime, about)
         self._lock = allocate_lock()
         self._started = False
 
@@ -102,7 +94,7 @@ class Adapter:
             if not self._started:
                 from atexit import register
 
-                self._deadlines.take_signals()
+                self._turns.take_signals()
                 self._runtime.start()
                 # Cloud Run ends an instance with SIGTERM, and gunicorn its worker with what is under way.
                 register(self._runtime.stop)
@@ -111,23 +103,16 @@ class Adapter:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._started:
             self.start()
-        now = time()
-        context = Context(urandom(16).hex(), deadline=now + self._timeout, trace_parent=_trace_of(environ))
+        context = Context(urandom(16).hex(), trace_parent=_trace_of(environ))
         request = request_of(environ, context)
-        until = now + self._patience
-        if request.path.startswith(EVENT_PATH):
-            until += self._window
         try:
-            response = self._deadlines.run(until, self._answer, request)
+            if request.path.startswith(EVENT_PATH):
+                response = self._event(request)
+            else:
+                response = self._turns.run(context, self._runtime.http, request)
         except TimeIsUp as error:
             response = self._timed_out(request, error)
         return self._send(request, response, start_response)
-
-    def _answer(self, request: Request) -> Response:
-        if request.path.startswith(EVENT_PATH):
-            return self._event(request)
-        with self._slots:
-            return self._runtime.http(request)
 
     def _event(self, request: Request) -> Response:
         from pys_multi.errors import HTTPError
@@ -139,7 +124,7 @@ class Adapter:
             if self._deliveries is None:
                 from pys_multi_providers.gcp.deliveries import Deliveries
 
-                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._timeout, self._slots)
+                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._turns)
             return self._deliveries.handle(request, request.path[len(EVENT_PATH) :])
         except Exception as error:
             return self._runtime.refuse(request, error)
@@ -149,7 +134,7 @@ class Adapter:
             if self._deliveries is None:
                 from pys_multi_providers.gcp.deliveries import Deliveries
 
-                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._timeout, self._slots)
+                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._turns)
             return self._deliveries
 
     def _timed_out(self, request: Request, error: TimeIsUp) -> Response:
@@ -184,23 +169,13 @@ class Adapter:
             raise
 
 
-class _NoLimit:
-    """As many handlers at once as the platform hands requests over."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _slots(runtime: Runtime, about: Json) -> AbstractContextManager[object]:
-    """What a handler holds while it runs. The messages of a batch come at once, also to a function that says that it
-    handles fewer requests at a time: there more of them wait here."""
-    concurrency = max(function.concurrency for function in functions_of(runtime))
-    if all(size <= concurrency for size, _ in about.get("batches", {}).values()):
-        return _NoLimit()
-    from threading import BoundedSemaphore
-
-    return BoundedSemaphore(concurrency)
+def _turns(runtime: Runtime, about: Json) -> Turns:
+    """The turns of this instance's handlers. The messages of a batch come at once, also to a function that says that it
+    handles fewer requests at a time: there what comes waits for its turn."""
+    functions = functions_of(runtime)
+    concurrency = max(function.concurrency for function in functions)
+    is_limited = any(size > concurrency for size, _ in about.get("batches", {}).values())
+    return Turns(max(function.timeout for function in functions), concurrency if is_limited else None)
 
 
 def request_of(environ: Environ, context: Context) -> Request:

@@ -39,6 +39,8 @@ Json = dict[str, Any]
 
 #: Path of everything that is no user's request; the id of its trigger follows.
 EVENTS_PATH = "/.pys-multi/events/"
+#: Seconds that a request may take which is an event, so that Pub/Sub still waits for its answer.
+MAX_TIME = 540
 #: Seconds that Pub/Sub waits for the answer to a push, least and most ("Subscription", ackDeadlineSeconds).
 MIN_ACK, MAX_ACK = 10, 600
 #: Room beside the function's timeout in which an instance starts.
@@ -131,9 +133,13 @@ def concurrency_of(function: Function) -> int:
     return max(function.concurrency, sum(batches) + (len(batches) < len(function.triggers)) if batches else 1)
 
 
-def window_of(function: Function) -> float:
-    """Seconds that its events may wait for others of a batch: the platform counts them to the time of a request."""
-    return max((t.window for t in function.triggers if isinstance(t, Consume) and t.batch > 1), default=0.0)
+def time_of(function: Function) -> int:
+    """Seconds that a request may take: what a handler may, after it waited for a batch to fill and for its turn, where
+    an instance takes more requests at once than it handles."""
+    window = max((t.window for t in function.triggers if isinstance(t, Consume) and t.batch > 1), default=0.0)
+    turns = ceil(concurrency_of(function) / function.concurrency)
+    wanted = ceil(function.timeout * turns + window)
+    return max(1, ceil(function.timeout), min(MAX_TIME, wanted))
 
 
 def cpu_of(function: Function) -> float:
@@ -145,13 +151,11 @@ def cpu_of(function: Function) -> float:
     return max(found, 1) if concurrency_of(function) > 1 else found
 
 
-def ack_deadline(function: Function, trigger: Consume | Subscribe | ObjectEvent, queue: Queue | None) -> int:
+def ack_deadline(function: Function, queue: Queue | None) -> int:
     """Seconds until a delivery that was not answered is made again."""
+    wanted = time_of(function) + START
     if queue is not None and queue.visibility is not None:
         wanted = ceil(queue.visibility)
-    else:
-        window = trigger.window if isinstance(trigger, Consume) else 0
-        wanted = ceil(function.timeout + window) + START
     return max(MIN_ACK, min(MAX_ACK, wanted))
 
 
@@ -240,7 +244,7 @@ class _View:
             "build_account": f"projects/{self.project}/serviceAccounts/{build_account}" if build_account else None,
             "memory": f"{function.memory}Mi",
             "cpu": f"{cpu_of(function):g}",
-            "timeout": max(1, ceil(function.timeout + window_of(function))),
+            "timeout": time_of(function),
             "concurrency": concurrency_of(function),
             "least": options.min_instances,
             "most": options.max_instances,
@@ -358,7 +362,7 @@ class _View:
         dead = self.dead_of(trigger)
         return {
             "push": self.call(function, trigger.id),
-            "deadline": ack_deadline(function, trigger, queue),
+            "deadline": ack_deadline(function, queue),
             "dead": {
                 "topic_id": f"dead-topic:{queue.name if queue else trigger.id}",
                 "topic": self.topic_name(dead),

@@ -296,6 +296,25 @@ def test_the_deadline_is_the_timeout_of_the_function() -> None:
     assert 0 < Answer(adapter_of(app_of(handler, timeout=7)), environ()).json() <= 7
 
 
+def test_what_waits_for_its_turn_has_all_of_its_time_then() -> None:
+    left: list[float] = []
+
+    def handler(context: Context) -> str:
+        time.sleep(0.25)
+        left.append(context.remaining())
+        return "done"
+
+    adapter = adapter_of(app_of(handler, timeout=0.5, concurrency=1), {"batches": {"api:x": [4, 0.1]}})
+    statuses: list[str] = []
+    threads = [threading.Thread(target=lambda: statuses.append(Answer(adapter, environ()).status)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert statuses == ["200 OK"] * 4
+    assert len(left) == 4
+
+
 # ---- import
 
 

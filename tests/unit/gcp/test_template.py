@@ -143,7 +143,8 @@ def test_a_function_is_what_the_service_says(everything: Document) -> None:
     assert "vpcConnector" not in config
     config = worker["serviceConfig"]
     assert (config["availableMemory"], config["availableCpu"]) == ("1024Mi", "2")
-    assert config["timeoutSeconds"] == 20 + 1  # the window of its batches
+    # As long as events may take: 51 requests come at once, and each waits for its turn of 20 seconds.
+    assert config["timeoutSeconds"] == 540
     assert (config["ingressSettings"], config["vpcConnectorEgressSettings"]) == ("ALLOW_INTERNAL_ONLY", "ALL_TRAFFIC")
     assert worker["labels"] == {
         "cost-centre": "42",
@@ -364,7 +365,7 @@ def test_a_queue_is_pushed_to_its_consumer(everything: Document) -> None:
         "maxDeliveryAttempts": 100,
     }
     assert everything.body("subscription:steps")["enableMessageOrdering"] is True
-    assert everything.body("subscription:steps")["ackDeadlineSeconds"] == 80
+    assert everything.body("subscription:steps")["ackDeadlineSeconds"] == 600
     assert everything.body("subscription:worker:read")["deadLetterPolicy"]["maxDeliveryAttempts"] == 100
 
 

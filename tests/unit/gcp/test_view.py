@@ -7,7 +7,16 @@ from tests.support.gcp_service import deployment
 
 from pys_multi import App
 from pys_multi import model as m
-from pys_multi_providers.gcp.view import ack_deadline, concurrency_of, is_open, names_of, place_of, private_routes, view
+from pys_multi_providers.gcp.view import (
+    ack_deadline,
+    concurrency_of,
+    is_open,
+    names_of,
+    place_of,
+    private_routes,
+    time_of,
+    view,
+)
 from pys_multi_tools.errors import ProviderError
 
 ROUTE = m.Route(id="f:GET /", method="GET", path="/", handler="h")
@@ -52,8 +61,28 @@ def test_an_instance_takes_what_it_handles_and_what_makes_its_batches(
 def test_pub_sub_waits_for_the_function_and_its_start(
     timeout: float, window: float, visibility: float | None, expected: int
 ) -> None:
-    function = m.Function(name="f", timeout=timeout)
-    assert ack_deadline(function, consumer(1, window=window), m.Queue(name="jobs", visibility=visibility)) == expected
+    function = m.Function(name="f", timeout=timeout, concurrency=2, triggers=(consumer(2, window=window),))
+    assert ack_deadline(function, m.Queue(name="jobs", visibility=visibility)) == expected
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "triggers", "expected"),
+    [
+        (1, (ROUTE,), 20),
+        (80, (ROUTE,), 20),
+        (4, (consumer(4, window=1.5),), 22),
+        (1, (consumer(4),), 80),
+        (2, (consumer(4), ROUTE), 60),
+        (1, (consumer(100),), 540),
+    ],
+)
+def test_a_request_may_wait_for_its_turn(concurrency: int, triggers: tuple[m.Trigger, ...], expected: int) -> None:
+    assert time_of(m.Function(name="f", timeout=20, concurrency=concurrency, triggers=triggers)) == expected
+
+
+def test_the_time_of_a_request_is_never_less_than_its_handlers() -> None:
+    assert time_of(m.Function(name="f", timeout=3600, triggers=(ROUTE,))) == 3600
+    assert time_of(m.Function(name="f", timeout=0.5, triggers=(ROUTE,))) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""The end of a request's time: 504 to the caller, instead of a handler that runs on after the platform gave up.
+"""A handler's turn: as many at once as the function says, and each no longer than it says.
 
-Cloud Run ends the request at the timeout of the function and leaves the handler running. Where requests are handled in
-the main thread, one at a time, a signal ends a handler; elsewhere a watcher raises an exception in its thread, which
-takes effect as soon as that executes Python code again.
+Cloud Run ends a request at its timeout and leaves the handler running; here the caller gets 504 before. Where requests
+are handled in the main thread, one at a time, a signal ends a handler; elsewhere a watcher raises an exception in its
+thread, which takes effect as soon as that executes Python code again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from time import sleep, time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import BoundedSemaphore
     from typing import TypeVar
+
+    from pys_multi.messages import Context
 
     A = TypeVar("A")
     T = TypeVar("T")
 
-#: Seconds between two looks of the watcher, at most.
+#: Seconds between two looks of the watcher.
 _LOOK = 0.25
 
 
@@ -28,15 +31,26 @@ class TimeIsUp(BaseException):
     """The function's time is nearly over. No Exception, so that no handler takes it for one of its own."""
 
 
-class Deadlines:
-    """Ends what runs past its time; thread-safe."""
+class Turns:
+    """Turns of one function's handlers; thread-safe.
 
-    def __init__(self) -> None:
+    timeout: seconds of a turn. slots: how many at once, None for as many as come.
+    """
+
+    def __init__(self, timeout: float, slots: int | None) -> None:
+        self._timeout = timeout
+        # What is left after it is for the answer.
+        self._patience = timeout - (timeout * 0.05 if timeout < 10 else 0.5)
+        self._slots: BoundedSemaphore | None = None
+        if slots is not None:
+            from threading import BoundedSemaphore
+
+            self._slots = BoundedSemaphore(slots)
         self._lock = allocate_lock()
-        #: Thread → when its request must be answered; None once it was told.
+        #: Thread → when its turn ends; None once it was told.
         self._until: dict[int, float | None] = {}
         self._watches = False
-        #: The one of the main thread, 0 between requests; and whether an alarm is on its way to it.
+        #: The end of the main thread's turn, 0 between turns; and whether an alarm is on its way to it.
         self._main_until = 0.0
         self._armed = True
         self._main = 0
@@ -51,11 +65,22 @@ class Deadlines:
         except (AttributeError, ValueError):  # not on this system; not the main thread
             return
 
-    def run(self, until: float, function: Callable[[A], T], argument: A) -> T:
-        """What the function returns. Raises TimeIsUp where it has not returned by then (seconds since the epoch)."""
+    def run(self, context: Context, function: Callable[[A], T], argument: A) -> T:
+        """What the function returns, once it is its turn: then its time begins, as the context says.
+
+        Raises TimeIsUp where it has not returned when the turn ends.
+        """
+        if self._slots is None:
+            return self._run(context, function, argument)
+        with self._slots:
+            return self._run(context, function, argument)
+
+    def _run(self, context: Context, function: Callable[[A], T], argument: A) -> T:
+        now = time()
+        context.deadline = now + self._timeout
         ident = get_ident()
         if ident == self._main:
-            self._main_until = until
+            self._main_until = now + self._patience
             if not self._armed:
                 self._arm()
             try:
@@ -63,7 +88,7 @@ class Deadlines:
             finally:
                 self._main_until = 0.0
         with self._lock:
-            self._until[ident] = until
+            self._until[ident] = now + self._patience
             if not self._watches:
                 self._watches = True
                 start_new_thread(self._watch, ())
@@ -71,7 +96,7 @@ class Deadlines:
             return function(argument)
         finally:
             with self._lock:
-                told = self._until.pop(ident, until) is None
+                told = self._until.pop(ident, now) is None
             if told:
                 _raise_in(ident, None)  # where it has not arrived yet, it must not arrive later
 
