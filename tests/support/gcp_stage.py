@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tests.support.fault_proxy import Answer, Call
 from tests.support.gcp_control.schema import find
@@ -196,8 +197,11 @@ def name_of(call: Call) -> str:
         return f"{call.method} {path}"
     method, parameters = found
     name = method.id + (".media" if "alt=media" in call.path else "")
-    is_lease = method.id.startswith("storage.objects.") and "lease.json" in parameters.get("object", call.path)
-    return f"{name} (lease)" if is_lease else name
+    if not method.id.startswith("storage.objects."):
+        return name
+    named = unquote(parameters.get("object", call.path))
+    kinds = {"lease.json": "lease", "/documents/": "document", "/releases/": "release", ".zip": "bundle"}
+    return next((f"{name} ({kind})" for text, kind in kinds.items() if text in named), name)
 
 
 def refusal(status: int, code: str, text: str) -> Callable[[Call], Answer]:

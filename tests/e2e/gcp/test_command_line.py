@@ -23,11 +23,11 @@ PLACE = ("--cloud", "gcp", "--stage", "dev", "--project", PROJECT, "--region", R
 
 @pytest.mark.parametrize(("name", "functions"), [("shop", ["api", "hooks", "worker"]), ("fastapi-notes", ["main"])])
 def test_an_example_is_deployed_as_it_is(
-    name: str, functions: list[str], answering: ControlPlane, tmp_path: Path
+    name: str, functions: list[str], running: ControlPlane, tmp_path: Path
 ) -> None:
     # Where it is said by the flags alone.
     place = ("GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_REGION")
-    environment = {key: value for key, value in {**os.environ, **answering.environment}.items() if key not in place}
+    environment = {key: value for key, value in {**os.environ, **running.environment}.items() if key not in place}
     # The control plane is the proxy of Google's library; what uv asks goes its own way.
     environment |= {**SECRETS, "PYS_MULTI_STATE_DIR": str(tmp_path), "NO_PROXY": "pypi.org,files.pythonhosted.org"}
 
@@ -43,13 +43,13 @@ def test_an_example_is_deployed_as_it_is(
     try:
         [outputs] = json.loads(run("deploy", "--yes", "--json"))["outputs"]
         assert sorted(outputs["build_ids"]) == functions
-        answering.calls.clear()
+        running.calls.clear()
         run("deploy", "--yes")
-        assert answering.calls
-        assert answering.mutating() == []
+        assert running.calls
+        assert running.mutating() == []
     finally:
         run("destroy", "--yes", "--delete-data")
     left = [
-        key for kind in ("functions", "topics", "subscriptions", "jobs", "secrets") for key in answering.state.of(kind)
+        key for kind in ("functions", "topics", "subscriptions", "jobs", "secrets") for key in running.state.of(kind)
     ]
     assert not [key for key in left if f"/{name.partition('-')[0]}" in key]
