@@ -295,6 +295,7 @@ class Cloud:
         return token
 
     def _new_identity_token(self, audience: str, account: str) -> str:
+        account = account or _became(self.credentials)
         if account:
             name = f"projects/-/serviceAccounts/{account}"
             body = {"audience": audience, "includeEmail": True}
@@ -302,6 +303,13 @@ class Cloud:
             return str(self.call(kind, "generateIdToken", name=name, body=body)["token"])
         with _translated("an identity token"):
             return _identity_token(self.credentials, audience)
+
+
+def _became(credentials: Any) -> str:
+    """The service account that somebody who came by federation acts as; empty for everybody else."""
+    if isinstance(credentials, _library("google.auth.external_account").Credentials):
+        return str(credentials.service_account_email or "")
+    return ""
 
 
 def _identity_token(credentials: Any, audience: str) -> str:
