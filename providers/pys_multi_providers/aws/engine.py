@@ -173,10 +173,11 @@ class Engine:
             return self._finished(state, text, builds, versions)
         self.artefacts.ensure()
         upload()
-        if state is None or not fits or not all(found is not None and found.is_whole for found in live.values()):
+        by_hand = self._by_hand(state, live, fits)
+        if state is None or not fits or by_hand:
             self._refuse_foreign(state, live)
             state = self._adopt(state, text)
-            state = self._change_stack(state, text, builds, accepted, live)
+            state = self._change_stack(state, text, builds, accepted, live, by_hand)
         for name in secret_values.put(self.cloud, secrets):
             self._say("secrets", name)
         bucket = self.artefacts.bucket
@@ -221,9 +222,9 @@ class Engine:
         builds: Mapping[str, Build],
         accepted: set[tuple[str, str, str]] | None,
         live: Mapping[str, Live | None],
+        by_hand: Sequence[str],
     ) -> State:
         before = json.loads(self.stack.template()) if state else {"Resources": {}}
-        by_hand = self._by_hand(before, live)
         if by_hand:
             self._say("recover", f"{', '.join(by_hand)} changed or deleted by hand: setting that right")
         # What is called stays so until the new version is proven; what is gone has no version any more.
@@ -250,13 +251,16 @@ class Engine:
         self._say("stack", f"{count} of {len(found)} resources change")
         return self.stack.execute(change_set)
 
-    def _by_hand(self, before: Json, live: Mapping[str, Live | None]) -> list[str]:
-        """Functions that are not as their stack made them. before: its template, or one without resources."""
-        made = {name: before["Resources"].get(logical(name, "function")) for name in live}
+    def _by_hand(self, state: State | None, live: Mapping[str, Live | None], fits: bool) -> list[str]:
+        """Functions that are not as their stack made them. fits: whether its template is the one to deploy."""
+        if state is None or (fits and all(found is not None and not found.changed for found in live.values())):
+            return []
+        resources = json.loads(self.stack.template())["Resources"]
+        made = {name: resources.get(logical(name, "function")) for name in live}
         return [
             self.names.function(name)
             for name, found in live.items()
-            if made[name] is not None and (found is None or not found.is_whole or not found.follows(made[name]))
+            if made[name] is not None and (found is None or not found.follows(made[name]))
         ]
 
     def _adopt(self, state: State | None, text: str) -> State | None:

@@ -72,12 +72,17 @@ class Live:
         return all(self.latest.get(key) == self.served.get(key) for key in _SNAPSHOT)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nobody changed $LATEST since the version that is served, if one is."""
-        return self.version == LATEST or self.is_current
+    def changed(self) -> set[str]:
+        """Settings of $LATEST that are not those of the version that is served, if one is."""
+        if self.version == LATEST:
+            return set()
+        return {key for key in _SNAPSHOT[1:] if self.latest.get(key) != self.served.get(key)}
 
     def follows(self, resource: Json) -> bool:
-        """Whether $LATEST has the settings of a function in a template, as far as those are plain values."""
+        """Whether $LATEST has the settings of a function in a template, as far as that can be told: those that are
+        references there must not have changed, the plain ones must be the same."""
+        if self.changed - {*_PLAIN, "Environment"}:
+            return False
         properties = resource["Properties"]
         plain = {name: properties.get(name) for name in _PLAIN}
         variables = properties["Environment"]["Variables"]

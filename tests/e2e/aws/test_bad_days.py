@@ -152,11 +152,11 @@ def _command(stage: AwsStage, *options: str) -> subprocess.Popen[str]:
 def test_an_interrupted_deploy_ends_soon_and_the_next_one_goes_on(
     name: str, number: signal.Signals, standing: AwsStage, cloud: MiniStack, proxy: FaultProxy
 ) -> None:
-    proxy.arm(Fault(name, 1, "delay", seconds=20))
+    proxy.arm(Fault(name, 1, "delay", seconds=120))
     process = _command(standing)
     wait_for(lambda: proxy.fired or process.poll() is not None, name)
     process.send_signal(number)
-    _, said = process.communicate(timeout=7)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else 143), said
     assert "interrupted" in said
     proxy.arm()
@@ -214,7 +214,7 @@ def test_a_canary_that_is_interrupted_goes_back(standing: AwsStage, cloud: MiniS
         "the canary",
     )
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=7)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 143, said
     assert inventory(cloud, standing.service)["live"] == live
 
