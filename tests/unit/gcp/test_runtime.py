@@ -300,11 +300,11 @@ def test_what_waits_for_its_turn_has_all_of_its_time_then() -> None:
     left: list[float] = []
 
     def handler(context: Context) -> str:
-        time.sleep(0.25)
+        time.sleep(0.6)
         left.append(context.remaining())
         return "done"
 
-    adapter = adapter_of(app_of(handler, timeout=0.5, concurrency=1), {"batches": {"api:x": [4, 0.1]}})
+    adapter = adapter_of(app_of(handler, timeout=2, concurrency=1), {"batches": {"api:x": [4, 0.1]}})
     statuses: list[str] = []
     threads = [threading.Thread(target=lambda: statuses.append(Answer(adapter, environ()).status)) for _ in range(4)]
     for thread in threads:
