@@ -429,7 +429,7 @@ class _View:
                     "description": _cut(f"{self.names.owner}: {trigger.id}, {trigger.expression}", 500),
                     "schedule": found.text,
                     "timezone": found.timezone,
-                    "deadline": f"{max(MIN_RUN, min(MAX_RUN, ceil(function.timeout) + START))}s",
+                    "deadline": f"{max(MIN_RUN, min(MAX_RUN, time_of(function) + START))}s",
                     "call": self.call(function, trigger.id),
                     "body": b64encode(_compact(body).encode()).decode(),
                 }

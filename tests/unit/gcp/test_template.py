@@ -451,7 +451,7 @@ def test_schedules_call_the_function_in_their_time_zone(everything: Document) ->
             "serviceAccountEmail": EVENTS,
             "audience": "${function:worker:serviceConfig.uri}",
         }
-        assert job["attemptDeadline"] == "80s"
+        assert job["attemptDeadline"] == "600s"
         assert json.loads(base64.b64decode(target["body"]))["event"] == {"kind": "schedule"}
     second = json.loads(base64.b64decode(jobs["job:worker:unlucky#2"]["httpTarget"]["body"]))
     assert second["unless"] == {"expression": "0 0 13 * *", "timezone": "Europe/Berlin"}
