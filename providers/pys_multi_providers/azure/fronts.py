@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What the front end writes: path and query string as the caller sent them, and where the caller is.
 RAW_URL, CLIENT = "x-waws-unencoded-url", "client-ip"
+#: What opens private routes: Azure has looked at it, and it is nobody's in the function.
+KEY = "x-functions-key"
 #: Fields about one connection (RFC 9110, section 7.6.1): the host has its own with the caller.
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")

@@ -10,7 +10,7 @@ from azure.functions import HttpResponse  # type: ignore[import-untyped,import-n
 
 from pys_multi.http import Request
 from pys_multi.runtime import whole_body
-from pys_multi_providers.azure.fronts import HOP_BY_HOP, RAW_URL, client_of, path_of
+from pys_multi_providers.azure.fronts import HOP_BY_HOP, KEY, RAW_URL, client_of, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def request_of(given: Any) -> tuple[Request, dict[str, str]]:
     """The request of an object, and its fields by their names in lower case."""
     # They are read far more often than azure-functions' own mapping is quick.
     fields: dict[str, str] = getattr(given.headers, "__http_headers__", None) or dict(given.headers)
+    fields.pop(KEY, None)
     scheme, _, rest = given.url.partition("://")
     host, slash, target = rest.partition("/")
     path, _, query = f"{slash}{target}".partition("?")

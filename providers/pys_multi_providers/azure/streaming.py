@@ -23,7 +23,7 @@ from pys_multi.errors import HTTPError
 from pys_multi.http import MAX_BODY_BYTES, Request, Response
 from pys_multi.runtime import BODILESS, stream_of
 from pys_multi_providers.azure.deadlines import TimeIsUp
-from pys_multi_providers.azure.fronts import RAW_URL, client_of, fields_of, path_of
+from pys_multi_providers.azure.fronts import KEY, RAW_URL, client_of, fields_of, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a request's head; the host itself takes 32 KiB of fields and 8 KiB of a first line.
 _MAX_HEAD = 64 * 1024
+#: Fields that are not the caller's, or not for the handler.
+_NOT_THE_CALLERS = frozenset(("host", "transfer-encoding", "x-ms-invocation-id", KEY))
 #: Streams that are produced at the same time.
 _STREAMS = 64
 
@@ -185,7 +187,7 @@ def _request(method: str, target: str, pairs: list[tuple[str, str]], headers: di
     path, _, query = target.partition("?")
     # The host names itself as the one that the request is for, and says in fields of its own whom the caller named.
     host = headers.get("x-forwarded-host") or headers.get("host", "")
-    named = [pair for pair in pairs if pair[0].lower() not in ("host", "transfer-encoding", "x-ms-invocation-id")]
+    named = [pair for pair in pairs if pair[0].lower() not in _NOT_THE_CALLERS]
     return Request(
         method,
         path_of(path, headers.get(RAW_URL, "")),

@@ -41,6 +41,7 @@ class Result:
 class _Pending:
     done: threading.Event = field(default_factory=threading.Event)
     result: Result = field(default_factory=Result)
+    began: float = field(default_factory=time.monotonic)
 
     def finish(self, result: Result) -> None:
         """The first end counts."""
@@ -190,7 +191,8 @@ class FunctionApp:
         self._make = lambda: Process(
             image, bundle, {**settings, **(environment or {})}, on_log, ("--objects",) if objects else ()
         )
-        self._timeout = _seconds(settings.get("AzureFunctionsJobHost__functionTimeout", "00:30:00"))
+        #: Seconds after which the host ends an invocation, and the worker with it.
+        self.timeout = _seconds(settings.get("AzureFunctionsJobHost__functionTimeout", "00:30:00"))
         self._lock = threading.Lock()
         self._process: Process | None = None
         self._stopped = False
@@ -222,9 +224,9 @@ class FunctionApp:
 
     def wait(self, process: Process, pending: _Pending) -> None:
         """Until an invocation has ended; past the host's timeout it ends with its process."""
-        if not pending.done.wait(self._timeout):
+        if not pending.done.wait(max(pending.began + self.timeout - time.monotonic(), 0)):
             process.stop()
-            pending.finish(Result(error=f"Timeout value of {self._timeout:g} s exceeded"))
+            pending.finish(Result(error=f"Timeout value of {self.timeout:g} s exceeded"))
 
     def stop(self) -> None:
         with self._lock:

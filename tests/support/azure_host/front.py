@@ -142,7 +142,7 @@ class Front:
         # The route's values alone come in the message.
         message = invocation(id, function, {"http": {"params": dict(request.params)}}, trace=request.trace)
         pending = process.begin(message)
-        connection = http.client.HTTPConnection(urlsplit(process.http).netloc, timeout=_TIMEOUT)
+        connection = http.client.HTTPConnection(urlsplit(process.http).netloc, timeout=min(_TIMEOUT, self._app.timeout))
         try:
             response = _sent(connection, request, id)
             if response is None:  # the worker has ended: the host knows why, the caller gets this

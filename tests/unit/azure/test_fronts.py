@@ -83,6 +83,11 @@ def test_an_object_is_a_request() -> None:
     assert request.url == "https://shop.example/a%20b?x=1&x=2&y=%2F"
 
 
+def test_the_key_of_the_app_is_not_for_handlers() -> None:
+    request, fields = request_of(given_request("https://shop.azurewebsites.net/", {"X-Functions-Key": "secret"}))
+    assert "secret" not in str(request.headers) + str(fields)
+
+
 def test_an_object_without_a_path_is_the_root() -> None:
     assert request_of(given_request("https://shop.azurewebsites.net"))[0].path == "/"
 
