@@ -65,6 +65,7 @@ class MiniStack:
             # Not with the folder of the server in its path: there is a module of MiniStack's name.
             [str(executable().with_name("python")), "-P", str(server)],
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -124,6 +125,8 @@ class MiniStack:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._log.close()
 
 

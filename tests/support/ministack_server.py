@@ -3,11 +3,16 @@
 Runs under MiniStack's own Python. Such a change set compares the template with what there is: so before one is made,
 the emulator's memory of the stack is brought to what drift detection finds. An alias, its URL, permissions and retries
 are gone with their function.
+
+It ends with its standard input, so that it does not outlive tests that were killed.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from typing import Any
 
 from ministack.app import main
@@ -51,8 +56,14 @@ def _create_change_set(params: Any) -> Any:
     return changesets._create_change_set(params)
 
 
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 [actions] = [
     value for value in vars(handlers).values() if isinstance(value, dict) and "ContinueUpdateRollback" in value
 ]
 actions["CreateChangeSet"] = _create_change_set
+threading.Thread(target=_end_with_input, daemon=True).start()
 sys.exit(main())
