@@ -121,11 +121,8 @@ class Adapter:
             if request.method != "POST":
                 raise HTTPError(405, "events are posted", headers={"allow": "POST"})
             self._callers.sender(request)
-            if self._deliveries is None:
-                from pys_multi_providers.gcp.deliveries import Deliveries
-
-                self._deliveries = Deliveries(self._runtime, self._about, self._google(), self._turns)
-            return self._deliveries.handle(request, request.path[len(EVENT_PATH) :])
+            deliveries = self._deliveries or self._make_deliveries()
+            return deliveries.handle(request, request.path[len(EVENT_PATH) :])
         except Exception as error:
             return self._runtime.refuse(request, error)
 

@@ -191,13 +191,13 @@ def test_messages_at_the_same_time_are_a_batch_whose_window_is_not_taken_off_its
     worker = app.function("worker", timeout=10, concurrency=1)
     batches: list[list[bytes]] = []
 
-    @worker.consume(jobs, batch=3, window=1)
+    @worker.consume(jobs, batch=3, window=0.6)
     def job(batch: list[Message], context: Context) -> None:
         batches.append(sorted(message.body for message in batch))
-        assert context.remaining() > 9.1
+        assert context.remaining() > 9.5
         batch[0].fail("only this one")
 
-    about = {"batches": {"worker:job": [3, 1]}}
+    about = {"batches": {"worker:job": [3, 0.6]}}
     runtime = Runtime(app, "worker", logs=False)
     adapter = Adapter(runtime, about, lambda: Published(), Callers("", "", opened=False))  # type: ignore[arg-type, return-value]
 
