@@ -41,11 +41,13 @@ _BUCKET = "ArtefactBucket"
 class Engine:
     """One service at one stage, as AWS has it."""
 
-    def __init__(self, deployment: Deployment, progress: OnProgress = lambda _: None) -> None:
+    def __init__(
+        self, deployment: Deployment, progress: OnProgress = lambda _: None, cloud: Cloud | None = None
+    ) -> None:
         self.deployment = deployment
         self._progress = progress
         self.names, settings = names_of(deployment), settings_of(deployment)
-        self.cloud = Cloud(settings)
+        self.cloud = cloud or Cloud(settings)
         self.stack = Stack(self.cloud, self.names.stack, stack_tags(deployment), progress)
         self._named = settings.artefact_bucket
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from pys_multi_providers.aws import checks, dead_letters, doctor, invoking, journal, observe, permissions, prices
+from pys_multi_providers.aws.client import Cloud
 from pys_multi_providers.aws.engine import Engine
 from pys_multi_providers.aws.runtime import FRONT_FILE
 from pys_multi_providers.aws.settings import AwsOptions, AwsSettings
@@ -68,6 +69,7 @@ class AwsProvider:
 
     def __init__(self) -> None:
         self._rendered: tuple[Deployment, str] | None = None
+        self._cloud: tuple[Deployment, Cloud] | None = None
 
     def check(self, deployment: Deployment) -> list[Problem]:
         """What AWS would refuse or do otherwise."""
@@ -96,10 +98,11 @@ class AwsProvider:
     def render(self, deployment: Deployment) -> dict[str, str]:
         """The template: everything but which build the functions run, which its parameters say."""
         # Check, plan and deploy ask for the same one in turn, and of a large service it takes its time.
-        if self._rendered is None or self._rendered[0] is not deployment:
+        kept = self._rendered
+        if kept is None or kept[0] is not deployment:
             text = render("pys_multi_templates", "aws/template.json.j2", view(deployment))
-            self._rendered = deployment, text
-        return {TEMPLATE: self._rendered[1]}
+            kept = self._rendered = deployment, text
+        return {TEMPLATE: kept[1]}
 
     def permissions(
         self,
@@ -129,53 +132,60 @@ class AwsProvider:
     def plan(self, deployment: Deployment) -> Plan:
         """The change set that a deploy would execute; the plan's own is deleted again."""
         config = self.render(deployment)
-        return Engine(deployment).plan(config, config[TEMPLATE])
+        return self._engine(deployment).plan(config, config[TEMPLATE])
 
     def drift(self, deployment: Deployment) -> tuple[Change, ...]:
         """What somebody changed by other means since the last deploy."""
-        return Engine(deployment).drift(self.render(deployment)[TEMPLATE])
+        return self._engine(deployment).drift(self.render(deployment)[TEMPLATE])
 
     def deploy(self, plan: Plan, bundle: Bundle, progress: OnProgress) -> Outputs:
         """The story of :mod:`pys_multi_providers.aws.engine`; nothing is changed where everything is live."""
-        return Engine(plan.deployment, progress).deploy(plan, plan.config[TEMPLATE], bundle)
+        return self._engine(plan.deployment, progress).deploy(plan, plan.config[TEMPLATE], bundle)
 
     def rollback(self, deployment: Deployment, build_id: str | None, progress: OnProgress) -> Outputs:
         """A former release: its code at once, then its template."""
-        return Engine(deployment, progress).rollback(build_id)
+        return self._engine(deployment, progress).rollback(build_id)
 
     def destroy(self, deployment: Deployment, *, delete_data: bool, progress: OnProgress) -> None:
         """The stack and the bundles; queues, buckets and tables with ``delete_data``."""
-        Engine(deployment, progress).destroy(self.render(deployment)[TEMPLATE], delete_data=delete_data)
+        self._engine(deployment, progress).destroy(self.render(deployment)[TEMPLATE], delete_data=delete_data)
 
     def status(self, deployment: Deployment) -> Status:
         """What the aliases point to, and what waits."""
-        return observe.status(Engine(deployment))
+        return observe.status(self._engine(deployment))
 
     def logs(
         self, deployment: Deployment, *, function: str | None, since: float | None, follow: bool
     ) -> Iterator[LogRecord]:
         """What CloudWatch has, of all functions in one stream."""
-        engine = Engine(deployment)
+        engine = self._engine(deployment)
         names = [f.name for f in deployment.service.functions if function in (None, f.name)]
         groups = {name: engine.names.log_group(name) for name in names}
         return journal.read(engine.cloud, groups, since=since, follow=follow)
 
     def metrics(self, deployment: Deployment, *, since: float | None) -> Metrics:
         """What CloudWatch has, of the last day or since a time."""
-        return observe.metrics(Engine(deployment), since)
+        return observe.metrics(self._engine(deployment), since)
 
     def invoke(self, deployment: Deployment, invocation: Invocation) -> InvocationResult:
         """An HTTP call, signed as private routes ask for; or an event straight to its trigger."""
-        return invoking.invoke(Engine(deployment), invocation)
+        return invoking.invoke(self._engine(deployment), invocation)
 
     def dead_letters(self, deployment: Deployment, queue: str, *, limit: int) -> list[DeadLetter]:
         """The oldest dead letters of a queue or subscription."""
-        return dead_letters.dead_letters(Engine(deployment), queue, limit)
+        return dead_letters.dead_letters(self._engine(deployment), queue, limit)
 
     def redrive(self, deployment: Deployment, queue: str, ids: Sequence[str] | None) -> int:
         """Puts dead letters back into their queue."""
-        return dead_letters.redrive(Engine(deployment), queue, ids)
+        return dead_letters.redrive(self._engine(deployment), queue, ids)
 
     def doctor(self, deployment: Deployment | None) -> list[Finding]:
         """boto3, region, credentials, and the state of bucket and stack."""
         return list(doctor.findings(deployment))
+
+    def _engine(self, deployment: Deployment, progress: OnProgress = lambda _: None) -> Engine:
+        # What boto3 makes of a service's description takes longer than a call, so steps in turn share the clients.
+        kept = self._cloud
+        if kept is None or kept[0] is not deployment:
+            kept = self._cloud = deployment, Cloud(settings_of(deployment))
+        return Engine(deployment, progress, kept[1])
