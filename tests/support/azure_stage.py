@@ -74,12 +74,15 @@ PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 class AzureStage:
     """A project with one module, ``app.py``, and its stage ``test``."""
 
-    def __init__(self, root: Path, url: str, service: str = "shop", stage: str = "test", code: str = APP) -> None:
+    def __init__(
+        self, root: Path, url: str, service: str = "shop", stage: str = "test", code: str = APP, group: str = ""
+    ) -> None:
         self.root, self.url, self.service, self.stage, self._code = root, url, service, stage, code
         self.progress: list[Progress] = []
-        self.group, self.location = f"group-{service}", LOCATION
+        self.group, self.location = group or f"group-{service}", LOCATION
         self.settings = ""
-        self._cache = root.parent / "bundle-cache"
+        # Stages of the same code share its bundles.
+        self._cache = root.parent.parent / "azure-bundles"
         self.write()
 
     def write(self, mark: str = "one", change: Callable[[str], str] = lambda code: code) -> None:
@@ -123,11 +126,7 @@ class AzureStage:
         self, arm: ArmServer, path: str, *, function: str = "api", method: str = "GET", key: str = ""
     ) -> tuple[int, bytes]:
         """A call of an app from the outside, over the server's port."""
-        [site] = [
-            s
-            for s in arm.world.of_type("Microsoft.Web/sites")
-            if s["name"].startswith(f"{self.service}-{self.stage}-{function}-")
-        ]
+        site = self.site(arm, function)
         connection = http.client.HTTPConnection(urlsplit(arm.url).netloc, timeout=60)
         headers = {"Host": site["properties"]["defaultHostName"], **({"x-functions-key": key} if key else {})}
         try:
@@ -136,6 +135,16 @@ class AzureStage:
             return response.status, response.read()
         finally:
             connection.close()
+
+    def site(self, arm: ArmServer, function: str) -> dict[str, Any]:
+        """The app of a function."""
+        sites = arm.world.of_type("Microsoft.Web/sites")
+        [found] = [s for s in sites if self.is_ours(s) and s["tags"]["pys-multi-function"] == function]
+        return found
+
+    def is_ours(self, resource: Mapping[str, Any]) -> bool:
+        """Whether a resource is in the stage's group."""
+        return f"/resourcegroups/{self.group}/".lower() in resource["id"].lower()
 
     def told(self) -> str:
         """All progress of the last step, as text."""

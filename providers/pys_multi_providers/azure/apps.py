@@ -8,6 +8,7 @@ the ones that the bundle has, and the build that answers must be the one that wa
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ Json = dict[str, Any]
 PATIENCE = 240.0
 #: Seconds that one publishing may take, with the rights of a new identity on its way.
 _PUBLISHING = 900.0
+#: Seconds that a publishing may not be known while the app's machine is another one.
+_LOST = 60.0
+_ID = re.compile(r"[0-9A-Fa-f-]{8,}")
 #: Kudu's DeployStatus.
 _FAILED, _SUCCESS = (3, 5, 6), 4
 #: What Kudu says while an app's identity may not write its package yet.
@@ -162,13 +166,14 @@ class Apps:
         said = _parsed(answer)
         if isinstance(said, dict) and said.get("status") in _FAILED:
             return self._reason(app, said)
-        id = said if isinstance(said, str) else said.get("id", "") if isinstance(said, dict) else ""
-        id = id or urlsplit(answer.headers.get("location", "")).path.rpartition("/")[2] or "latest"
+        id = str(said.get("id", "")) if isinstance(said, dict) else str(said or "")
+        if not _ID.fullmatch(id):
+            id = urlsplit(answer.headers.get("location", "")).path.rpartition("/")[2] or "latest"
         return self._followed(function, app, id)
 
     def _followed(self, function: str, app: App, id: str) -> str:
         deadline, pause = time.monotonic() + _PUBLISHING, Pause(first=0.1, most=3.0)
-        told = ""
+        told, lost = "", deadline
         url = f"https://{app.scm}/api/deployments/{id}"
         while True:
             answer = self._cloud.call("scm", "GET", url, may=_ANY)
@@ -185,8 +190,12 @@ class Apps:
                 if text and text != told:
                     told = text
                     self._say("publish", f"{function}: {text}")
-            # Its answer is missing for a while when the app's own machine is another one; what serves decides then.
-            if time.monotonic() > deadline:
+                lost = deadline
+            elif lost == deadline:
+                lost = time.monotonic() + _LOST
+            if time.monotonic() > lost:
+                if lost != deadline:
+                    return ""  # nobody knows of it any more: what serves decides
                 return f"its end was not told in {_PUBLISHING:.0f} s"
             pause()
 

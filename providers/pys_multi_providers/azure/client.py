@@ -26,7 +26,7 @@ from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
 from pys_multi_tools.errors import ProviderError
 
 if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken, TokenCredential
+    from azure.core.credentials import TokenCredential
     from azure.core.pipeline.transport import HttpTransport
 
     from pys_multi_providers.azure.settings import AzureSettings
@@ -156,11 +156,6 @@ class Cloud:
         authority = self._settings.endpoints.authority or self._azure.authority
         credential: TokenCredential = DefaultAzureCredential(authority=authority)
         return credential
-
-    def token(self, kind: str) -> AccessToken:
-        """A token for a kind of service. Raises AzureError where the chain has none."""
-        with _translated("the credentials"):
-            return self._credential.get_token(self._scopes[kind])
 
     @cached_property
     def _transport(self) -> HttpTransport[Any, Any]:

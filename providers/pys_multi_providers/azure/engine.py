@@ -226,8 +226,11 @@ class Engine:
         if not is_deployed or state is None:
             if not has_vault and any(r["type"] == KINDS["vault"] for r in json.loads(text)["resources"]):
                 self._vault.recover(str((self._group() or {}).get("location", "")))
+            if has_vault:  # what serves already finds its new secrets when its settings change
+                self._put_secrets(secrets, rotated, is_new=False)
             state = self.stack.apply(text)
-        self._put_secrets(secrets, rotated, is_new=not has_vault)
+        self._put_secrets(secrets, rotated if is_deployed or not has_vault else [], is_new=not has_vault)
+        self._refresh(rotated)
         keep()
         began = time.time()
         self._publish(packages)
@@ -267,13 +270,14 @@ class Engine:
         return [t for t in things if not any(t.id.lower().startswith(id + "/") for id in ids)]
 
     def _put_secrets(self, secrets: Mapping[str, str], rotated: list[str], *, is_new: bool) -> None:
-        if not rotated:
-            return
         wanted = {name: secrets[name] for name in rotated}
-        for name in secret_values.put(self.cloud, self.vault, wanted, is_new=is_new):
+        for name in secret_values.put(self.cloud, self.vault, wanted, is_new=is_new) if wanted else ():
             self._say("secrets", name)
-        # An app looks its references up when its settings are set, before there was a value, and then once a day.
-        for name, app in self.apps.all().items():
+
+    def _refresh(self, rotated: list[str]) -> None:
+        """An app looks its references up when its settings are set, which may be before there is a value, and then
+        once a day."""
+        for name, app in self.apps.all().items() if rotated else ():
             if app is not None and self._uses_secrets(self.service.function(name)):
                 self.apps.refresh(app)
 

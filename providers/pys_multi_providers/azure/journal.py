@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pys_multi_providers.azure.engine import Engine
@@ -19,6 +20,8 @@ Json = dict[str, Any]
 #: every look goes again. And seconds between two looks.
 _DELAY = 300.0
 _POLL = 3.0
+#: Seconds that a record may wait for one that was made before it.
+_HELD = 20.0
 #: Seconds that records go back without `--since`: as long as they are kept at most.
 _ALL = 730 * 86_400.0
 #: Rows of one answer.
@@ -49,17 +52,13 @@ def read(
     source = telemetry(engine)
     start = since if since is not None else time.time() - _ALL
     if not follow:
-        for row in _rows(source, apps, start, time.time() + 60):
-            if (record := record_of(row, apps)) is not None:
-                yield record
+        yield from _in_order(record_of(row, apps) for row in _rows(source, apps, start, time.time() + 60))
         return
     seen: dict[str, float] = {}
     while True:
         now = time.time()
         rows = {_key(row): row for row in _rows(source, apps, start, now + 60)}
-        for key, row in rows.items():
-            if key not in seen and (record := record_of(row, apps)) is not None:
-                yield record
+        yield from _in_order(record_of(row, apps) for key, row in rows.items() if key not in seen)
         seen |= dict.fromkeys(rows, now)
         start = max(start, now - _DELAY)
         seen = {key: at for key, at in seen.items() if at > now - 3 * _DELAY}
@@ -86,6 +85,18 @@ def _rows(source: Telemetry, apps: Mapping[str, str], start: float, end: float) 
         # A page ends in the midst of an instant, whose records are asked for again.
         start = seconds(rows[-1]["TimeGenerated"])
         last = {_key(row) for row in rows if row["TimeGenerated"] == rows[-1]["TimeGenerated"]}
+
+
+def _in_order(records: Iterable[LogRecord | None]) -> Iterator[LogRecord]:
+    """By when they were made: rows come by when the host had them, a little later."""
+    held: list[tuple[float, int, LogRecord]] = []
+    for number, record in enumerate(records):
+        if record is None:
+            continue
+        heapq.heappush(held, (record.time, number, record))
+        while held[0][0] < record.time - _HELD:
+            yield heapq.heappop(held)[2]
+    yield from (heapq.heappop(held)[2] for _ in range(len(held)))
 
 
 def _key(row: Json) -> str:

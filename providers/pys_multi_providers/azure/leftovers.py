@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ Json = dict[str, Any]
 
 #: What a user's data is in; what these are in stays with them.
 _INNER = ("container", "table", "queue", "subscription")
+#: Seconds until a vault is gone for good.
+_PURGED = 120.0
 
 
 class Leftovers:
@@ -105,7 +108,11 @@ class DeletedVault:
             if (found.get("properties") or {}).get("purgeProtectionEnabled"):
                 self._say("keep", f"key vault {self._name}, deleted: its purge protection was asked for")
                 return
-            self._cloud.arm("POST", f"{self._id(location)}/purge", VERSIONS["vault"])
+            self._cloud.arm("POST", f"{self._id(location)}/purge", VERSIONS["vault"], may=(404,))  # asked twice
+            # Its name is free when it is gone; a deploy that comes before finds it "being purged".
+            deadline, pause = time.monotonic() + _PURGED, Pause()
+            while self._found(location) is not None and time.monotonic() < deadline:
+                pause()
         except AzureError as error:
             if not error.is_denied:
                 raise

@@ -70,7 +70,8 @@ def _back(engine: Engine, before: Live, build: str, function: str) -> str:
     old = before.build_id
     try:
         live = engine.apps.live(before.app)
-        if not old or old == build or before.app is None or old == live.build_id:
+        # What serves another build is somebody else's deploy.
+        if not old or old == build or before.app is None or live.build_id:
             return ""
         if not engine.artefacts.has_bundle(old):
             return f"{function}: the former build {old} is no longer there"

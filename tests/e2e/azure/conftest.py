@@ -55,7 +55,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ArmServer], Azur
 
     def made(on: ArmServer) -> AzureStage:
         root = tmp_path_factory.mktemp("stage", numbered=True) / "project"
-        return AzureStage(root, on.url, service=f"s{uuid.uuid4().hex[:8]}")
+        return AzureStage(root, on.url, group=f"group-{uuid.uuid4().hex[:8]}")
 
     return made
 

@@ -184,7 +184,7 @@ def test_another_deployment_is_waited_for(draft: AzureStage, paper: ArmServer) -
         except DeployError as error:
             ends.append(error)
 
-    others = AzureStage(draft.root.parent / "other", draft.url, draft.service)
+    others = AzureStage(draft.root.parent / "other", draft.url, group=draft.group)
     others.write("two")
     first = threading.Thread(target=run, args=(draft,))
     first.start()

@@ -34,7 +34,7 @@ def test_what_is_deployed_answers_and_a_second_deploy_changes_nothing(stage: Azu
     assert not any(SECRET in text for text in texts)
     # A private route asks for a key of the app.
     assert stage.call(arm, "/private")[0] == 401
-    [site] = [s for s in arm.world.of_type("Microsoft.Web/sites") if s["name"].startswith(f"{stage.service}-test-api")]
+    site = stage.site(arm, "api")
     assert stage.call(arm, "/private", key=arm.sites[site["name"]].keys.default) == (200, b'{"private":"yes"}')
 
     before = inventory(arm, stage.group)
