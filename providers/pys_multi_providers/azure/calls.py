@@ -209,7 +209,7 @@ def _lost(what: str, error: BaseException, is_lost: bool) -> Refused:
 def _refusal(what: str, answer: Answer) -> PysMultiError:
     code, text = _said(answer)
     shown = ": ".join(part for part in (code, text) if part)
-    if answer.status == 404:
+    if answer.status in (404, 410):  # Service Bus has either for a queue that is not there
         absent = Absent(f"{what}: there is no such thing ({shown or answer.status})")
         absent.code = code
         return absent

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 #: A body that is no text goes in base64 and says so in this property.
 ENCODING = "pys-multi-encoding"
-#: Attributes whose names or values Service Bus does not keep as they are, as a JSON object.
+#: Attributes whose names Service Bus does not keep as they are, as a JSON object; with SENT percent-encoded, for it
+#: came in a header field.
 ATTRIBUTES = "pys-multi-attributes"
-#: A group that is too long for the id of a session, which is then a hash of it.
+#: A group that is too long for the id of a session, which is then a hash of it; with SENT percent-encoded.
 GROUP = "pys-multi-group"
 #: When a delayed message was sent, in seconds since the epoch: to Service Bus that is when it is delivered first.
 SENT = "pys-multi-sent"
@@ -44,7 +45,7 @@ def message_of(given: Any) -> Message:
     """The message of an azure-functions ServiceBusMessage."""
     properties = given.application_properties or given.user_properties or {}
     # Service Bus has properties of other types as well, which no text stands for.
-    texts = {str(name): value for name, value in properties.items() if isinstance(value, str)}
+    texts = {_name(name): value for name, value in properties.items() if isinstance(value, str)}
     sent = given.enqueued_time_utc
     return _message(
         given.get_body(),
@@ -54,6 +55,11 @@ def message_of(given: Any) -> Message:
         sent_at=_utc(sent) if sent is not None else 0.0,
         group=given.session_id or "",
     )
+
+
+def _name(name: str) -> str:
+    """The name of a property; those of pys-multi may have come as header fields, whose case is not their own."""
+    return name.lower() if name.lower().startswith("pys-multi-") else name
 
 
 def _utc(moment: Any) -> float:
@@ -71,6 +77,10 @@ def _message(body: bytes, attributes: dict[str, str], **fields: Any) -> Message:
 
         body = a2b_base64(body)
     packed, group, sent = (attributes.pop(name, "") for name in (ATTRIBUTES, GROUP, SENT))
+    if sent:
+        from urllib.parse import unquote
+
+        packed, group = unquote(packed), unquote(group)
     if packed:
         from json import loads
 

@@ -40,8 +40,10 @@ def take_over() -> None:
     for handler in found:
         if not isinstance(handler.formatter, _Formatter):
             handler.setFormatter(_Formatter(handler.formatter))
-    level = logging.getLevelNamesMapping().get(environ.get("LOG_LEVEL", "").strip().upper(), logging.INFO)
-    root.setLevel(level)
+    # Without it the worker's own level holds, which is INFO, or DEBUG by one of its options.
+    wanted = logging.getLevelNamesMapping().get(environ.get("LOG_LEVEL", "").strip().upper())
+    if wanted is not None:
+        root.setLevel(wanted)
 
 
 def _is_of_the_worker(handler: logging.Handler) -> bool:

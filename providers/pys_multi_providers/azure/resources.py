@@ -88,22 +88,33 @@ class AzureBackend(TableVerbs):
         return self._send(f"topic {topic!r}", self._where("topic", topic), [message])[0]
 
     def _send(self, what: str, url: str, messages: list[Outgoing]) -> list[str]:
-        """Sends messages; what is sent again after a lost answer has the same id ("Send message batch")."""
+        """Sends messages; what is sent again after a lost answer has the same id.
+
+        Together ("Send message batch"), but those with a delay one by one ("Send message"): which of the properties
+        with a time a batch knows is documented in two ways, and one that is not known would be sent at once.
+        """
         ids = [uuid4().hex for _ in messages]
-        written = [dumps(_message(id, message)) for id, message in zip(ids, messages, strict=True)]
-        for text in written:
-            if len(text) > _MAX_MESSAGE:
+        together: list[str] = []
+        for id, message in zip(ids, messages, strict=True):
+            written = dumps(_message(id, message))
+            if len(written) > _MAX_MESSAGE:
                 raise ValueError(f"{what}: a message has at most {_MAX_MESSAGE:,} bytes on Azure; this one has more")
-        for batch in _batches(written):
-            fields = {
-                "authorization": f"Bearer {self._tokens.get(SERVICE_BUS)}",
-                "content-type": "application/vnd.microsoft.servicebus.json",
-            }
-            try:
-                sent(self._connections, what, "POST", f"{url}/messages", fields, f"[{','.join(batch)}]".encode())
-            except NotFound as error:
-                raise _not_deployed(what, error) from error
+            if not message.delay:
+                together.append(written)
+        for batch in _batches(together):
+            fields = {"content-type": "application/vnd.microsoft.servicebus.json"}
+            self._post(what, url, fields, f"[{','.join(batch)}]".encode())
+        for id, message in zip(ids, messages, strict=True):
+            if message.delay:
+                self._post(what, url, _delayed(id, message), message.body)
         return ids
+
+    def _post(self, what: str, url: str, fields: Mapping[str, str], body: bytes) -> None:
+        given = {**fields, "authorization": f"Bearer {self._tokens.get(SERVICE_BUS)}"}
+        try:
+            sent(self._connections, what, "POST", f"{url}/messages", given, body)
+        except NotFound as error:
+            raise _not_deployed(what, error) from error
 
     # ---- buckets
 
@@ -237,22 +248,39 @@ def _message(id: str, message: Outgoing) -> Json:
         properties[ATTRIBUTES] = dumps(dict(plain))
     broker: Json = {"MessageId": id}
     if message.group:
-        group = message.group
-        if len(group) > _MAX_GROUP:
-            from hashlib import sha256
-
-            properties[GROUP] = group
-            group = sha256(group.encode()).hexdigest()
-        broker["SessionId"] = group
-    if message.delay:
-        from email.utils import formatdate
-
-        # Whole seconds, and not before its time.
-        now = time()
-        properties[SENT] = f"{now:.3f}"
-        broker["ScheduledEnqueueTimeUtc"] = formatdate(-int(-(now + message.delay) // 1), usegmt=True)
+        broker["SessionId"] = _session(message.group)
+        if broker["SessionId"] != message.group:
+            properties[GROUP] = message.group
     entry: Json = {"Body": body, "BrokerProperties": broker}
     return {**entry, "UserProperties": properties} if properties else entry
+
+
+def _delayed(id: str, message: Outgoing) -> dict[str, str]:
+    """The header fields of a message that is sent alone, to be delivered later; its body goes as it is."""
+    from email.utils import formatdate
+
+    now = time()
+    # Whole seconds, and not before its time.
+    due = formatdate(-int(-(now + message.delay) // 1), usegmt=True)
+    broker = {"MessageId": id, "ScheduledEnqueueTimeUtc": due}
+    properties = {SENT: f"{now:.3f}"}
+    if message.attributes:
+        properties[ATTRIBUTES] = quote(dumps(dict(message.attributes)), safe="")
+    if message.group:
+        broker["SessionId"] = _session(message.group)
+        if broker["SessionId"] != message.group:
+            properties[GROUP] = quote(message.group, safe="")
+    texts = {name: f'"{value}"' for name, value in properties.items()}
+    return {"content-type": "application/octet-stream", "BrokerProperties": dumps(broker), **texts}
+
+
+def _session(group: str) -> str:
+    """The id of the session that a group is."""
+    if len(group) <= _MAX_GROUP:
+        return group
+    from hashlib import sha256
+
+    return sha256(group.encode()).hexdigest()
 
 
 _OWN = frozenset((ENCODING, ATTRIBUTES, GROUP, SENT))

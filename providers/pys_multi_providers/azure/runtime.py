@@ -8,6 +8,7 @@ part of every worker. HTTP is in ``streaming.py`` and ``objects.py``, everything
 from __future__ import annotations
 
 import sys
+from atexit import register
 from os import environ
 from time import time
 
@@ -287,6 +288,7 @@ def start(directory: str) -> Entry:
     take_over()
     runtime = load(directory, connect=connect, private=known_to_azure)
     runtime.start()
+    register(runtime.stop)
     return Entry(runtime, parse_json(environ.get(EVENTS, "{}")), _streamed())
 
 

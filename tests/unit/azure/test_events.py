@@ -14,7 +14,7 @@ from azure.functions.timer import TimerRequestConverter
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.azure_host.triggers import _metadata
-from tests.support.service_bus import Stored, _of_batch
+from tests.support.service_bus import Stored, _alone, _of_batch
 
 from pys_multi.resources import Outgoing
 from pys_multi.schedules import parse
@@ -27,7 +27,7 @@ from pys_multi_providers.azure.events import (
     seconds,
     without_secrets,
 )
-from pys_multi_providers.azure.resources import _message
+from pys_multi_providers.azure.resources import _delayed, _message
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)
 
@@ -45,6 +45,10 @@ class _Namespace:
 
 def sent(message: Outgoing) -> Stored:
     """What Service Bus has of a message that was sent."""
+    if message.delay:
+        fields = _delayed("some-id", message)
+        assert all(value.isascii() and value.isprintable() for value in fields.values())
+        return _alone(_Namespace(), fields, message.body)  # type: ignore[arg-type]
     entry = json.loads(json.dumps(_message("some-id", message)))
     return _of_batch(_Namespace(), entry)  # type: ignore[arg-type]
 
@@ -56,9 +60,15 @@ def test_a_message_arrives_as_it_was_sent(body: bytes, attributes: dict[str, str
     assert (found.attempt, found.sent_at, found.group) == (1, 1_700_000_000.25, "")
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300))
-def test_a_group_arrives_as_it_was_sent(group: str) -> None:
-    stored = sent(Outgoing(b"x", {}, group=group))
+@given(st.binary(max_size=200), st.dictionaries(_TEXT, _TEXT, max_size=4))
+def test_a_delayed_message_arrives_as_it_was_sent(body: bytes, attributes: dict[str, str]) -> None:
+    found = message_of(delivered(sent(Outgoing(body, attributes, delay=3))))
+    assert (found.id, found.body, found.attributes) == ("some-id", body, attributes)
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300), st.sampled_from([0, 3]))
+def test_a_group_arrives_as_it_was_sent(group: str, delay: int) -> None:
+    stored = sent(Outgoing(b"x", {}, group=group, delay=delay))
     assert 0 < len(stored.session) <= 128
     assert message_of(delivered(stored)).group == group
 
