@@ -311,7 +311,7 @@ def _alone(namespace: Namespace, fields: dict[str, str], body: bytes) -> Stored:
     """A message that is sent alone: its properties are header fields, texts in quotation marks."""
     named = {name.lower(): value for name, value in fields.items()}
     broker = json.loads(named.pop("brokerproperties", "{}"))
-    properties = {name.title(): json.loads(value) for name, value in named.items() if value.startswith('"')}
+    properties = {name: json.loads(value) for name, value in fields.items() if value.startswith('"')}
     made = namespace.make(body, content_type=named.get("content-type", ""), properties=properties)
     return _brokered(made, broker)
 

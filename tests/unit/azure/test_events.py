@@ -86,6 +86,12 @@ def test_a_delayed_message_says_when_it_was_sent() -> None:
     assert before - 0.01 <= message_of(delivered(stored)).sent_at <= time.time() + 0.01
 
 
+def test_the_case_of_a_header_field_does_not_matter() -> None:
+    stored = sent(Outgoing(b"x", {"a": "1"}, delay=5))
+    stored.properties = {name.title(): value for name, value in stored.properties.items()}
+    assert message_of(delivered(stored)).attributes == {"a": "1"}
+
+
 def test_a_later_delivery_is_a_later_attempt() -> None:
     stored = sent(Outgoing(b"x", {}))
     stored.deliveries = 3
