@@ -13,7 +13,8 @@ from tests.support.gcp_control.state import PROJECT, REGION
 from tests.support.gcp_stage import GcpStage, inventory, served
 
 from pys_multi_providers.gcp import lease
-from pys_multi_tools.deployment import Rollout
+from pys_multi_tools import pipeline
+from pys_multi_tools.deployment import Progress, Rollout
 from pys_multi_tools.errors import DeployError, ProviderError
 
 
@@ -49,22 +50,21 @@ def test_an_api_that_is_not_enabled_is_named_with_the_command(quick: GcpStage, a
     assert served(answering, quick.service) == outputs.build_ids
 
 
-@pytest.mark.parametrize(
-    ("permission", "said"),
-    [
-        ("cloudfunctions.functions.create", "permission cloudfunctions.functions.create is missing on projects/"),
-        ("storage.buckets.create", "permission storage.buckets.create is missing"),
-        ("secretmanager.versions.add", "permission secretmanager.versions.add is missing on projects/"),
-    ],
-)
-def test_what_may_not_be_done_is_named_with_what_it_is_done_to(
-    permission: str, said: str, quick: GcpStage, answering: ControlPlane
-) -> None:
-    answering.denied.add(permission)
-    with pytest.raises(ProviderError, match=said) as caught:
-        quick.deploy()
-    assert "pys-multi permissions --cloud gcp" in caught.value.hint
-    answering.denied.clear()
+#: In the order in which a deploy comes to it.
+DENIED = {
+    "storage.buckets.create": "permission storage.buckets.create is missing",
+    "secretmanager.versions.add": "permission secretmanager.versions.add is missing on projects/",
+    "cloudfunctions.functions.create": "permission cloudfunctions.functions.create is missing on projects/",
+}
+
+
+def test_what_may_not_be_done_is_named_with_what_it_is_done_to(quick: GcpStage, answering: ControlPlane) -> None:
+    for permission, said in DENIED.items():
+        answering.denied = {permission}
+        with pytest.raises(ProviderError, match=said) as caught:
+            quick.deploy()
+        assert "pys-multi permissions --cloud gcp" in caught.value.hint
+    answering.denied = set()
     outputs = quick.deploy()
     assert served(answering, quick.service) == outputs.build_ids
 
@@ -127,24 +127,21 @@ def test_an_operation_that_ends_with_an_error_says_its_own_words(quick: GcpStage
     assert served(answering, quick.service) == outputs.build_ids
 
 
-@pytest.mark.parametrize(
-    ("method", "refusal"),
-    [
-        (
-            "cloudfunctions.projects.locations.functions.patch",
-            Refusal(409, "ABORTED", "unable to queue the operation"),
-        ),
-        ("run.projects.locations.services.patch", Refusal(409, "ABORTED", "Conflict for resource: version mismatch")),
-        ("pubsub.projects.subscriptions.list", Refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded")),
-        ("cloudfunctions.projects.locations.operations.get", Refusal(404, "NOT_FOUND", "operation not found")),
-    ],
-)
-def test_what_passes_is_ridden_out(method: str, refusal: Refusal, quick: GcpStage, answering: ControlPlane) -> None:
+PASSING = {
+    "cloudfunctions.projects.locations.functions.patch": Refusal(409, "ABORTED", "unable to queue the operation"),
+    "run.projects.locations.services.patch": Refusal(409, "ABORTED", "Conflict for resource: version mismatch"),
+    "pubsub.projects.subscriptions.list": Refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded"),
+    "cloudfunctions.projects.locations.operations.get": Refusal(404, "NOT_FOUND", "operation not found"),
+}
+
+
+def test_what_passes_is_ridden_out(quick: GcpStage, answering: ControlPlane) -> None:
     quick.deploy()
-    quick.write("two")
-    answering.interfere = first(2, method, refusal)
-    outputs = quick.deploy()
-    assert served(answering, quick.service) == outputs.build_ids
+    for number, (method, refusal) in enumerate(PASSING.items()):
+        quick.write(f"mark {number}")
+        answering.interfere = first(2, method, refusal)
+        outputs = quick.deploy()
+        assert served(answering, quick.service) == outputs.build_ids
     assert quick.plan() == ()
 
 
@@ -226,6 +223,21 @@ def test_nothing_is_changed_once_the_lease_is_lost(
     assert served(answering, quick.service) == before
     answering.state.objects.pop((stolen[0], f"{quick.service}/test/lease.json"))
     monkeypatch.undo()
+    outputs = quick.deploy()
+    assert served(answering, quick.service) == outputs.build_ids
+
+
+def test_an_interrupt_leaves_nothing_locked(quick: GcpStage, answering: ControlPlane) -> None:
+    placement = quick.place()
+    bundle = quick.bundle(placement)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == "shift" or "function" in progress.text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.deploy(placement, interrupt, bundle=bundle)
+    assert not [name for _, name in answering.state.objects if name.endswith("lease.json")]
     outputs = quick.deploy()
     assert served(answering, quick.service) == outputs.build_ids
 
