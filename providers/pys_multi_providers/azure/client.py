@@ -76,11 +76,12 @@ _SCOPES: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. headers: names in lower case."""
+    """What came back. headers: names in lower case; fields: as they came."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
 
     def json(self) -> Any:
         """The body as JSON; nothing where there is none."""
@@ -228,9 +229,9 @@ class Cloud:
         again: Json = {"retry_total": 0} if once else {"retry_on_methods": frozenset((method,))}
         with _translated(asked):
             response = self._pipeline(kind).send_request(request, read_timeout=timeout, **again)
-            answer = Answer(
-                response.status_code, {name.lower(): value for name, value in response.headers.items()}, response.read()
-            )
+            fields = tuple(response.headers.items())
+            headers = {name.lower(): value for name, value in fields}
+            answer = Answer(response.status_code, headers, response.read(), fields)
         if answer.status >= 400 and answer.status not in may:
             code, message = reason_of(answer.body, answer.status)
             raise refusal(code, message, status=answer.status, asked=asked)

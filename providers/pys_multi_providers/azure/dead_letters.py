@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+from pys_multi_providers.azure import invoking
 from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.engine import Engine
-from pys_multi_providers.azure.events import ENCODING
+from pys_multi_providers.azure.events import ATTRIBUTES, ENCODING, GROUP, SENT
 from pys_multi_providers.azure.observe import Named, queue_names
 from pys_multi_tools.deployment import DeadLetter
 from pys_multi_tools.errors import ProviderError
@@ -42,7 +43,6 @@ class _Locked:
     lock: str
     broker: Json
     body: bytes
-    content_type: str
     properties: dict[str, str]
 
 
@@ -62,29 +62,35 @@ def dead_letters(engine: Engine, queue: str, limit: int) -> list[DeadLetter]:
 def redrive(engine: Engine, queue: str, ids: Sequence[str] | None) -> int:
     """Puts dead letters back into their queue: sent first and deleted then, so that none is lost.
 
-    Those of a subscription can be sent to its topic only, where others subscribe as well: so they are not.
+    Those of a subscription would go to everybody who subscribed to its topic. They are handed to the handler of this
+    one instead, once; what fails again stays a dead letter. Returns how many are none any more.
     """
     named = _named(engine, queue)
-    if named.kind == "subscription":
-        raise ProviderError(
-            "Service Bus takes messages for the whole topic only, so that every other subscriber would get them again",
-            where=f"subscription {queue}",
-            hint="pys-multi invoke hands one to this trigger alone",
-        )
     count = 0
     others = []
     try:
         for message in _received(engine, named, None):
-            if ids is not None and message.broker.get("MessageId") not in ids:
+            is_wanted = ids is None or message.broker.get("MessageId") in ids
+            if not is_wanted or not _again(engine, named, message):
                 others.append(message)
                 continue
-            _send(engine, named, message)
             _settle(engine, message, "DELETE")
             count += 1
     finally:
         for message in others:
             _settle(engine, message, "PUT")
     return count
+
+
+def _again(engine: Engine, named: Named, message: _Locked) -> bool:
+    """Whether a dead letter is in its queue again, or was handled."""
+    if named.kind != "subscription":
+        _send(engine, named, message)
+        return True
+    function, trigger = next((f, t) for f in engine.service.functions for t in f.triggers if t.id == named.name)
+    letter = _letter(named.name, message)
+    again = {**invoking.plain(letter.body), "id": letter.id, "sent_at": letter.sent_at}
+    return not invoking.deliver(engine, function, trigger, {**again, "attributes": dict(letter.attributes)}).error
 
 
 def _received(engine: Engine, named: Named, limit: int | None) -> Iterator[_Locked]:
@@ -97,8 +103,8 @@ def _received(engine: Engine, named: Named, limit: int | None) -> Iterator[_Lock
             return
         broker = json.loads(answer.headers["brokerproperties"])
         lock = urlsplit(answer.headers["location"]).path
-        properties = {name: value for name, value in answer.headers.items() if name not in _TRANSPORT}
-        message = _Locked(lock, broker, answer.body, answer.headers.get("content-type", ""), properties)
+        properties = {name: value for name, value in answer.fields if name.lower() not in _TRANSPORT}
+        message = _Locked(lock, broker, answer.body, properties)
         if broker["SequenceNumber"] in seen:  # its lock ran out: all of them were seen
             _settle(engine, message, "PUT")
             return
@@ -113,29 +119,51 @@ def _settle(engine: Engine, message: _Locked, method: str) -> None:
 
 
 def _send(engine: Engine, named: Named, message: _Locked) -> None:
+    """As a batch of one: there, properties keep their names, as header fields do not. A body that is no text, which
+    is nobody's of pys-multi, cannot be in one."""
+    properties = {n: v for n, v in message.properties.items() if n.lower() not in _REASONS and _is_json(v)}
     broker = {name: message.broker[name] for name in _SENT_AGAIN if name in message.broker}
-    headers = {name: value for name, value in message.properties.items() if name not in _REASONS}
-    headers["BrokerProperties"] = json.dumps(broker)
-    if message.content_type:
-        headers["Content-Type"] = message.content_type
+    try:
+        entry = {"Body": message.body.decode(), "UserProperties": {n: json.loads(v) for n, v in properties.items()}}
+    except UnicodeDecodeError:
+        headers, body = {**properties, "BrokerProperties": json.dumps(broker)}, message.body
+    else:
+        headers = {"Content-Type": "application/vnd.microsoft.servicebus.json"}
+        body = json.dumps([{**entry, "BrokerProperties": broker}]).encode()
     url = f"https://{_host(engine)}/{_path(named)}/messages"
-    engine.cloud.call("service_bus", "POST", url, headers=headers, body=message.body, once=True)
+    engine.cloud.call("service_bus", "POST", url, headers=headers, body=body, once=True)
 
 
 def _letter(queue: str, message: _Locked) -> DeadLetter:
-    attributes = {name: _plain(value) for name, value in message.properties.items() if name not in _REASONS}
-    is_binary = attributes.pop(ENCODING.lower(), "") == "base64"
-    said = [_plain(message.properties[name]) for name in _REASONS if name in message.properties]
-    sent = message.broker.get("EnqueuedTimeUtc")
+    given = {_own(name): _plain(v) for name, v in message.properties.items() if name.lower() not in _REASONS}
+    is_binary = given.pop(ENCODING, "") == "base64"
+    packed, _, sent = (given.pop(name, "") for name in (ATTRIBUTES, GROUP, SENT))
+    if packed:  # a delayed message came in header fields
+        given |= json.loads(unquote(packed) if sent else packed)
+    said = [_plain(value) for name, value in message.properties.items() if name.lower() in _REASONS]
+    enqueued = message.broker.get("EnqueuedTimeUtc")
     return DeadLetter(
         queue=queue,
         id=str(message.broker.get("MessageId", "")),
         reason="; ".join(said) or "failed all of its deliveries; pys-multi logs has the errors",
         body=base64.b64decode(message.body) if is_binary else message.body,
-        attributes=attributes,
+        attributes=given,
         attempts=int(message.broker.get("DeliveryCount") or 0),
-        sent_at=parsedate_to_datetime(sent).timestamp() if sent else time.time(),
+        sent_at=float(sent or (parsedate_to_datetime(enqueued).timestamp() if enqueued else time.time())),
     )
+
+
+def _own(name: str) -> str:
+    """Names of properties of pys-multi's own, which may have come in another case."""
+    return name.lower() if name.lower().startswith("pys-multi-") else name
+
+
+def _is_json(value: str) -> bool:
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(value: str) -> str:

@@ -73,15 +73,25 @@ def _asks_for_key(function: Function) -> bool:
 
 def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) -> InvocationResult:
     """An event in the envelope that the runtime knows, past queue and topic."""
-    envelope: Json
     if isinstance(trigger, Consume | Subscribe):
-        try:
-            message: Json = {"body": body.decode()}
-        except UnicodeDecodeError:
-            message = {"body": base64.b64encode(body).decode(), "base64": True}
-        envelope = {"messages": [{**message, "id": uuid.uuid4().hex, "sent_at": time.time()}]}
-    else:
-        envelope = {"event": calling.event_fields(trigger, body)}
+        return deliver(engine, function, trigger, {**plain(body), "id": uuid.uuid4().hex, "sent_at": time.time()})
+    return _by_hand(engine, function, trigger, {"event": calling.event_fields(trigger, body)})
+
+
+def plain(body: bytes) -> Json:
+    """The body of a message in an envelope."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "base64": True}
+
+
+def deliver(engine: Engine, function: Function, trigger: Trigger, message: Json) -> InvocationResult:
+    """Hands one message to its handler, and to nobody else. Raises ProviderError where no answer comes."""
+    return _by_hand(engine, function, trigger, {"messages": [message]})
+
+
+def _by_hand(engine: Engine, function: Function, trigger: Trigger, envelope: Json) -> InvocationResult:
     app = _app(engine, function)
     asked = Invocation(
         method="POST",

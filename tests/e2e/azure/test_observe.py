@@ -35,7 +35,8 @@ def variable(name: str) -> dict[str, str]:
     return {"value": os.environ[name]}
 
 @worker.subscribe(news)
-def hear(message) -> None: ...
+def hear(message) -> None:
+    assert message.body != b"bad"
 """
 #: What a user may write into a setting, and ARM, Jinja, JSON or YAML would take for something of theirs.
 HOSTILE = (
@@ -203,17 +204,21 @@ def test_dead_letters_are_shown_and_put_back(placement: pipeline.Placement, bus:
     [back] = queue.messages
     assert (back.id, back.body, back.properties) == (letters[0].id, b'{"sku": "d1"}', dict(letters[0].attributes))
     assert [json.loads(letter.body)["sku"] for letter in pipeline.dead_letters(placement, "jobs")] == ["d2"]
-    assert pipeline.redrive(placement, "jobs") == 1
+    dead.add(replace(bus.make(b"\xff of somebody else"), sequence=2))
+    assert pipeline.redrive(placement, "jobs") == 2
     assert pipeline.dead_letters(placement, "jobs") == []
-    assert len(queue.messages) == 2
+    assert [message.body[:1] for message in queue.messages] == [b"{", b"{", b"\xff"]
 
 
 def test_dead_letters_of_a_subscription_go_to_nobody_else(placement: pipeline.Placement, bus: Namespace) -> None:
-    bus.queues["news/subscriptions/worker-hear/$DeadLetterQueue"].add(bus.make(b"n1"))
-    [letter] = pipeline.dead_letters(placement, "worker:hear")
-    assert letter.body == b"n1"
-    with pytest.raises(ProviderError, match="whole topic"):
-        pipeline.redrive(placement, "worker:hear")
+    dead = bus.queues["news/subscriptions/worker-hear/$DeadLetterQueue"]
+    for number, body in enumerate((b"n1", b"bad")):
+        dead.add(replace(bus.make(body), sequence=number))
+    assert [letter.body for letter in pipeline.dead_letters(placement, "worker:hear")] == [b"n1", b"bad"]
+    assert pipeline.redrive(placement, "worker:hear") == 1
+    # What fails again stays; what is sent to the topic would come to everybody.
+    assert [letter.body for letter in pipeline.dead_letters(placement, "worker:hear")] == [b"bad"]
+    assert bus.queues["news/subscriptions/worker-hear"].messages == []
     with pytest.raises(ProviderError, match="no queue 'worker:heard'"):
         pipeline.dead_letters(placement, "worker:heard")
 
