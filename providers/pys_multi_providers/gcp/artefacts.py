@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pys_multi_providers.gcp.client import OBJECTS, Cloud, each
+from pys_multi_providers.gcp.client import OBJECTS, Cloud
 from pys_multi_providers.gcp.difference import differences
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS
+from pys_multi_providers.gcp.patience import each
 from pys_multi_tools.errors import ProviderError
 
 Json = dict[str, Any]

@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import copy
 import os
-import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pys_multi_providers.gcp.errors import GcpError, refused, unreachable
+from pys_multi_providers.gcp.patience import ridden_out
 from pys_multi_tools.errors import ProviderError
 
 if TYPE_CHECKING:
     from pys_multi_providers.gcp.settings import GcpSettings
 
 Json = dict[str, Any]
-T = TypeVar("T")
-R = TypeVar("R")
 
 FUNCTIONS = "cloudfunctions.v2.projects.locations.functions"
 SERVICES = "run.v2.projects.locations.services"
@@ -58,8 +56,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READS = frozenset({"get", "get_media", "list", "getIamPolicy", "access", "pull", "generateIdToken", "query"})
 #: Methods that, done twice, do something else than done once.
 _ONCE = frozenset({"create", "insert", "addVersion", "publish", "run"})
-#: Seconds that one call may take, and that a call is tried again for.
-_CALL, _PATIENCE = 60.0, 90.0
+#: Seconds that one call may take.
+_CALL = 60.0
 #: Seconds that an identity token is used for; it lasts an hour.
 _TOKEN = 2700.0
 
@@ -187,7 +185,7 @@ class Cloud:
             with _translated(asked, self._settings.project or ""):
                 return self._ask(kind, method, arguments)
 
-        return _ridden_out(attempt, again)
+        return ridden_out(attempt, again)
 
     def pages(self, kind: str, key: str, method: str = "list", **arguments: Any) -> Iterator[Json]:
         """The entries under ``key`` of all pages of an answer."""
@@ -480,67 +478,6 @@ class _Connection:
     def close(self) -> None:
         """Ends it."""
         self._session.close()
-
-
-# ---- patience
-
-
-def _ridden_out(attempt: Callable[[], T], again: bool) -> T:
-    """Attempts again while Google is busy; where what was asked may be done already, only if it may be done twice."""
-    deadline = time.monotonic() + _PATIENCE
-    pause = Pause(first=0.2, most=10.0)
-    while True:
-        try:
-            return attempt()
-        except GcpError as error:
-            may = error.is_passing and (again or error.code == "RESOURCE_EXHAUSTED")
-            if not may or time.monotonic() > deadline:
-                raise
-        pause()
-
-
-class Pause:
-    """Waits between two looks, longer each time."""
-
-    def __init__(self, *, first: float = 0.1, most: float = 2.0) -> None:
-        self._next, self._most = first, most
-
-    def __call__(self) -> None:
-        # Many deploys that began together must not ask together for ever.
-        time.sleep(self._next * random.uniform(0.8, 1.2))  # noqa: S311  (no secret hangs on it)
-        self._next = min(self._next * 1.6, self._most)
-
-
-def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """What ``work`` returns for each item, side by side, in order. The first error is raised once all have ended.
-
-    By threads that an interrupted process does not wait for.
-    """
-    todo = list(items)
-    results: dict[int, R] = {}
-    errors: dict[int, BaseException] = {}
-    numbers = iter(range(len(todo)))
-    lock = threading.Lock()
-
-    def run() -> None:
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                results[number] = work(todo[number])
-            except BaseException as error:
-                errors[number] = error
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(16, len(todo)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
-    return [results[number] for number in range(len(todo))]
 
 
 # ---- errors

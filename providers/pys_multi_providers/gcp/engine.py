@@ -27,7 +27,7 @@ from pys_multi.model import Mount, Route
 from pys_multi_providers.gcp import live as live_
 from pys_multi_providers.gcp import policies, secret_values, steps
 from pys_multi_providers.gcp.artefacts import Artefacts, Release
-from pys_multi_providers.gcp.client import FUNCTIONS, Cloud, each
+from pys_multi_providers.gcp.client import FUNCTIONS, Cloud
 from pys_multi_providers.gcp.document import (
     Document,
     Entry,
@@ -46,6 +46,7 @@ from pys_multi_providers.gcp.kinds import ACCOUNTS, DATABASES, KINDS, NOTIFICATI
 from pys_multi_providers.gcp.lease import Lease
 from pys_multi_providers.gcp.live import Live
 from pys_multi_providers.gcp.making import Making, foreign
+from pys_multi_providers.gcp.patience import each
 from pys_multi_providers.gcp.rollout import Functions, build_of, revision_of, traffic_of
 from pys_multi_providers.gcp.steps import Step, Steps, short
 from pys_multi_providers.gcp.view import names_of, settings_of

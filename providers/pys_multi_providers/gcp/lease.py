@@ -18,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pys_multi_providers.gcp.client import OBJECTS, Cloud, Pause
+from pys_multi_providers.gcp.client import OBJECTS, Cloud
 from pys_multi_providers.gcp.errors import GcpError
+from pys_multi_providers.gcp.patience import Pause
 from pys_multi_tools.errors import DeployError
 
 Json = dict[str, Any]

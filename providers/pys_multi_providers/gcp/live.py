@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pys_multi_providers.gcp import policies
-from pys_multi_providers.gcp.client import PROJECTS, SERVICES, Cloud, each
+from pys_multi_providers.gcp.client import PROJECTS, SERVICES, Cloud
 from pys_multi_providers.gcp.document import Document, Entry
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS, KINDS, NOTIFICATIONS, Kind, owned
+from pys_multi_providers.gcp.patience import each
 
 Json = dict[str, Any]
 Key = tuple[str, str]

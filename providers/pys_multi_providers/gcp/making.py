@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pys_multi_providers.gcp import operations
-from pys_multi_providers.gcp.client import OBJECTS, Cloud, Pause, each
+from pys_multi_providers.gcp.client import OBJECTS, Cloud
 from pys_multi_providers.gcp.difference import Difference, differences, mask_of, masked
 from pys_multi_providers.gcp.document import Entry
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, NOTIFICATIONS, Kind
 from pys_multi_providers.gcp.live import Owned, notifications
+from pys_multi_providers.gcp.patience import Pause, each
 from pys_multi_providers.gcp.steps import Step, short
 from pys_multi_tools.errors import DeployError
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pys_multi_providers.gcp.client import Cloud, Pause
+from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.errors import GcpError, failed
+from pys_multi_providers.gcp.patience import Pause
 
 Json = dict[str, Any]
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pys_multi_providers.gcp.client import PROJECTS, Cloud, Pause
+from pys_multi_providers.gcp.client import PROJECTS, Cloud
 from pys_multi_providers.gcp.document import Binding
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import ACCOUNTS, BUCKETS
+from pys_multi_providers.gcp.patience import Pause
 
 Json = dict[str, Any]
 

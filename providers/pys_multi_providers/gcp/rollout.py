@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pys_multi_providers.gcp import operations, telemetry
-from pys_multi_providers.gcp.client import FUNCTIONS, SERVICES, Cloud, Pause, each
+from pys_multi_providers.gcp.client import FUNCTIONS, SERVICES, Cloud
 from pys_multi_providers.gcp.difference import differences, mask_of, masked
 from pys_multi_providers.gcp.document import BUILD_LABEL, Entry
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import KINDS
 from pys_multi_providers.gcp.live import Owned
 from pys_multi_providers.gcp.making import foreign
+from pys_multi_providers.gcp.patience import Pause, each
 from pys_multi_providers.gcp.steps import Step, short, unfinished
 from pys_multi_tools.calling import call
 from pys_multi_tools.deployment import Invocation, Progress, Rollout

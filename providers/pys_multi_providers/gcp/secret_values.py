@@ -6,10 +6,11 @@ import base64
 import os
 from collections.abc import Iterator, Mapping
 
-from pys_multi_providers.gcp.client import Cloud, each
+from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.document import Document
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import SECRETS
+from pys_multi_providers.gcp.patience import each
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.secret_values import value_of
