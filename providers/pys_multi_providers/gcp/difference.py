@@ -12,8 +12,9 @@ from pys_multi_providers.gcp.document import Unknown
 Difference = tuple[str, Any, Any]
 
 #: Free keys: as a whole they are what we say, or, of labels, what we say and what others added.
-_WHOLE = frozenset({"environmentVariables", "buildEnvironmentVariables", "headers", "custom_attributes", "annotations"})
-_SHARED = frozenset({"labels"})
+_WHOLE = frozenset({"environmentVariables", "custom_attributes"})
+#: Scheduler adds headers of its own.
+_SHARED = frozenset({"labels", "headers"})
 #: Lists whose order says nothing.
 _UNORDERED = frozenset({"event_types", "secretEnvironmentVariables", "matchesPrefix", "matchesSuffix"})
 _DURATION = re.compile(r"(-?\d+)(?:\.(\d{1,9}))?s")
@@ -72,6 +73,10 @@ def same(wanted: Any, live: Any, name: str = "") -> bool:
         return False
     if name == "availableMemory":
         return _bytes(wanted) == _bytes(live)
+    if name == "availableCpu":
+        return _processors(wanted) == _processors(live)
+    if name == "projectId":
+        return live.isdigit()  # the same project by its number, as the names beside it say
     if name == "location":
         return wanted.upper() == live.upper()
     if (one := _DURATION.fullmatch(wanted)) and (other := _DURATION.fullmatch(live)):
@@ -86,6 +91,13 @@ def _nanoseconds(match: re.Match[str]) -> tuple[int, str]:
 def _bytes(text: str) -> float:
     found = _QUANTITY.fullmatch(text)
     return float(found.group(1)) * _UNITS[found.group(2) or ""] if found else -1.0
+
+
+def _processors(text: str) -> float:
+    try:
+        return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+    except ValueError:
+        return -1.0
 
 
 def _without_project(name: str) -> str:

@@ -22,8 +22,8 @@ from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import KINDS
 from pys_multi_providers.gcp.live import Owned
 from pys_multi_providers.gcp.making import foreign
-from pys_multi_providers.gcp.patience import Pause, each
-from pys_multi_providers.gcp.steps import Step, short, unfinished
+from pys_multi_tools.patience import Pause, each
+from pys_multi_providers.gcp.steps import SAID, Step, short, unfinished
 from pys_multi_tools.calling import call
 from pys_multi_tools.deployment import Invocation, Progress, Rollout
 from pys_multi_tools.errors import DeployError, ProviderError
@@ -35,7 +35,7 @@ OnProgress = Callable[[Progress], None]
 TAG = "new"
 _TAGGED = 46
 _BY_REVISION = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
-_ALL_ON_LATEST = "serviceConfig.allTrafficOnLatestRevision"
+_ALL_ON_LATEST, _SOURCE = "serviceConfig.allTrafficOnLatestRevision", "buildConfig.source"
 #: Seconds that new rights and a new address may take to be known everywhere; that a start may fail; that a deploy
 #: waits for another one's operation.
 _KNOWN, _START, _BUSY = 240.0, 30.0, 1800.0
@@ -111,7 +111,7 @@ class Functions:
                 else:
                     if not self._is_owned(FUNCTIONS, found):
                         raise foreign(entry)
-                    differing = differences(body, found, ignored=frozenset({_ALL_ON_LATEST}))
+                    differing = differences(body, found, ignored=SAID)
                     if not differing and not unfinished(found) and not forced:
                         return found
                     begun = self._change(entry, body, found, what)
@@ -139,17 +139,19 @@ class Functions:
         return self._cloud.call(FUNCTIONS, "create", **kind.create(self._cloud, entry.name, _held(body)))
 
     def _change(self, entry: Entry, body: Json, found: Json, what: str) -> Json:
-        differing = differences(body, found, ignored=frozenset({_ALL_ON_LATEST}))
-        self._say("update", f"{what}: {', '.join(path for path, _, _ in differing) or 'again'}")
+        differing = differences(body, found, ignored=SAID)
+        paths = mask_of(differing, KINDS[FUNCTIONS].depth)
+        if not differing or build_of(found) != build_of(body):
+            # The same source builds again where nothing else differs, as after a build that failed.
+            paths = f"{paths},{_SOURCE}".lstrip(",")
+        self._say("update", f"{what}: {paths.replace(',', ', ').replace(_SOURCE, 'code')}")
         self._pin(found)
-        mask = mask_of(differing, KINDS[FUNCTIONS].depth) or "buildConfig.source"
-        change = masked(_held(body), f"{mask},{_ALL_ON_LATEST}")
+        mask = f"{paths},{_ALL_ON_LATEST}"
+        change = masked(_held(body), mask)
         if "labels" in change:
             change["labels"] = {**(found.get("labels") or {}), **change["labels"]}
         # Asked twice it would be refused as already running, so that is looked into here.
-        return self._cloud.call(
-            FUNCTIONS, "patch", again=False, name=entry.name, body=change, updateMask=f"{mask},{_ALL_ON_LATEST}"
-        )
+        return self._cloud.call(FUNCTIONS, "patch", again=False, name=entry.name, body=change, updateMask=mask)
 
     def _followed(self, begun: Json, what: str, known: float) -> bool:
         """Whether the operation ended well; False where it may do so if it is tried once more."""

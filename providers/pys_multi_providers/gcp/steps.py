@@ -17,8 +17,9 @@ from pys_multi_tools.deployment import Change
 
 Json = dict[str, Any]
 
-#: Fields of a resource that say how it is, not how it must be.
-_SAID = frozenset({"serviceConfig.allTrafficOnLatestRevision"})
+#: Fields of a function that say how it is, not how it must be: Cloud Run functions copies what it builds, and answers
+#: with the name of the copy. Which build it is, its label says.
+SAID = frozenset({"serviceConfig.allTrafficOnLatestRevision", "buildConfig.source"})
 #: Kinds that hold data whatever a document says of them.
 HOLDING = frozenset({BUCKETS, DATABASES})
 
@@ -105,7 +106,7 @@ def _resource(document: Document, entry: Entry, live: Live, look: Look) -> Step:
         return Step("create", entry, body)
     if not live.is_ours(entry):
         return Step("foreign", entry, body, found)
-    differing = tuple(differences(body, found, ignored=_SAID))
+    differing = tuple(differences(body, found, ignored=SAID))
     fixed = KINDS[entry.kind].fixed
     if any(path.partition(".")[0] in fixed for path, _, _ in differing):
         names = ", ".join(sorted({p.partition(".")[0] for p, _, _ in differing} & set(fixed)))

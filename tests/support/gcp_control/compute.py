@@ -16,7 +16,7 @@ from tests.support.gcp_control.handlers import answers, has_labels, patched
 from tests.support.gcp_control.identity import DEPLOYER, email_of, id_token
 from tests.support.gcp_control.runner import Answerer, Host, Process, reason_of
 from tests.support.gcp_control.schema import Refusal, Request, invalid
-from tests.support.gcp_control.state import PROJECT, REGION, State, now
+from tests.support.gcp_control.state import NUMBER, PROJECT, REGION, State, now
 
 Json = dict[str, Any]
 
@@ -121,6 +121,12 @@ class Compute:
             "latestCreatedRevision": f"{service_name}/revisions/{revision}",
             "labels": dict(function.get("labels", {})),
         }
+        # It builds from a copy, and answers with the copy's name.
+        copied = {"bucket": f"gcf-v2-sources-{NUMBER}-{REGION}", "object": f"{id}/function-source.zip"}
+        self.state.objects[copied["bucket"], copied["object"]] = {"meta": copied, "data": data}
+        function["buildConfig"]["source"] = {"storageSource": copied}
+        for entry in config.get("secretEnvironmentVariables", []):
+            entry["projectId"] = NUMBER
         function["serviceConfig"] |= {"service": service_name, "uri": service["uri"], "revision": revision}
         function["url"] = service["uri"]
         self.show_traffic(service)
@@ -263,6 +269,8 @@ def delete(state: State, request: Request) -> Json:
         service = f"{_PARENT}/services/{name.rpartition('/')[2]}"
         state.of("services").pop(service, None)
         state.policies.pop(service, None)
+        copied = f"{name.rpartition('/')[2]}/function-source.zip"
+        state.objects.pop((f"gcf-v2-sources-{NUMBER}-{REGION}", copied), None)
         return {}
 
     return state.begin(name.partition("/functions/")[0], work)

@@ -204,6 +204,13 @@ def _check_job(state: State, body: Json) -> None:
         raise invalid("description must be at most 500 characters.")
 
 
+def _with_header(job: Json) -> Json:
+    """Scheduler says who it is."""
+    target = job["httpTarget"]
+    headers = {**target.get("headers", {}), "User-Agent": "Google-Cloud-Scheduler"}
+    return {**job, "httpTarget": {**target, "headers": headers}}
+
+
 @answers("cloudscheduler.projects.locations.jobs.create")
 def create_job(state: State, request: Request) -> Json:
     name = request.body.get("name", "")
@@ -211,7 +218,7 @@ def create_job(state: State, request: Request) -> Json:
         raise invalid(f"Job name must be formatted: {name}")
     _check_job(state, request.body)
     defaults = {"timeZone": "UTC", "attemptDeadline": "180s", "state": "ENABLED", "userUpdateTime": now()}
-    return state.add("jobs", name, {**defaults, **request.body})
+    return state.add("jobs", name, _with_header({**defaults, **request.body}))
 
 
 @answers("cloudscheduler.projects.locations.jobs.get")
@@ -231,7 +238,7 @@ def patch_job(state: State, request: Request) -> Json:
     live = state.get("jobs", name)
     found = patched(live, request, request.body, request.parameters.get("updateMask", ""), "Job", immutable=("name",))
     _check_job(state, found)
-    state.of("jobs")[name] = found
+    state.of("jobs")[name] = _with_header(found)
     return found
 
 
