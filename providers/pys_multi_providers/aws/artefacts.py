@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pys_multi_providers.aws.client import AwsError, Cloud, digest, each
+from pys_multi_providers.aws.client import AwsError, Cloud, digest
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

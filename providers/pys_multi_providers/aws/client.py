@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import patiently
 
 if TYPE_CHECKING:
     from pys_multi_providers.aws.settings import AwsSettings
@@ -216,61 +215,15 @@ def _loader(data_path: str | None) -> Any:
     return create_loader(data_path)
 
 
-def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """What ``work`` returns for each item, side by side, in order. The first error is raised once all have ended.
-
-    By threads that an interrupted process does not wait for.
-    """
-    todo = list(items)
-    results: dict[int, R] = {}
-    errors: dict[int, BaseException] = {}
-    numbers = iter(range(len(todo)))
-    lock = threading.Lock()
-
-    def run() -> None:
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                results[number] = work(todo[number])
-            except BaseException as error:
-                errors[number] = error
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(16, len(todo)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
-    return [results[number] for number in range(len(todo))]
-
-
-def patiently(attempt: Callable[[], Json], *, seconds: float, also: Callable[[AwsError], bool] | None = None) -> Json:
+def while_not_yet(
+    attempt: Callable[[], Json], *, seconds: float, also: Callable[[AwsError], bool] | None = None
+) -> Json:
     """Attempts again while AWS says that a role, a function or an update is not ready yet, for so long at most."""
-    deadline = time.monotonic() + seconds
-    pause = Pause(most=3.0)
-    while True:
-        try:
-            return attempt()
-        except AwsError as error:
-            if not (error.code in NOT_YET or (also is not None and also(error))) or time.monotonic() > deadline:
-                raise
-        pause()
 
+    def may_pass(error: AwsError) -> bool:
+        return error.code in NOT_YET or (also is not None and also(error))
 
-class Pause:
-    """Waits between two looks, longer each time."""
-
-    def __init__(self, *, first: float = 0.1, most: float = 2.0) -> None:
-        self._next, self._most = first, most
-
-    def __call__(self) -> None:
-        # Many deploys that began together must not ask together for ever.
-        time.sleep(self._next * random.uniform(0.8, 1.2))  # noqa: S311  (no secret hangs on it)
-        self._next = min(self._next * 1.6, self._most)
+    return patiently(attempt, AwsError, may_pass, seconds=seconds, most=3.0)
 
 
 def digest(*texts: str) -> str:

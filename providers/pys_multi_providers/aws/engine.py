@@ -20,7 +20,7 @@ from typing import Any
 
 from pys_multi_providers.aws import changes, secret_values
 from pys_multi_providers.aws.artefacts import KEPT, Artefacts, Build, Release, build_of
-from pys_multi_providers.aws.client import AwsError, Cloud, each
+from pys_multi_providers.aws.client import AwsError, Cloud
 from pys_multi_providers.aws.leftovers import Data, identifier, named
 from pys_multi_providers.aws.names import ALIAS, artefact_bucket, logical
 from pys_multi_providers.aws.rollout import LATEST, Functions, Live
@@ -29,6 +29,7 @@ from pys_multi_providers.aws.view import build_parameter, names_of, settings_of,
 from pys_multi_tools.bundle import Bundle
 from pys_multi_tools.deployment import Change, Deployment, Outputs, Plan, Progress, Rollout
 from pys_multi_tools.errors import DeployError, ProviderError
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 OnProgress = Callable[[Progress], None]

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pys_multi_providers.aws.client import AwsError, Cloud, each
+from pys_multi_providers.aws.client import AwsError, Cloud
 from pys_multi_tools.deployment import LogRecord
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

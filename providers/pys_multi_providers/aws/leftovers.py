@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pys_multi_providers.aws.artefacts import empty
-from pys_multi_providers.aws.client import AwsError, Cloud, each
+from pys_multi_providers.aws.client import AwsError, Cloud
 from pys_multi_providers.aws.stack import Stack, State
 from pys_multi_tools.deployment import Progress
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

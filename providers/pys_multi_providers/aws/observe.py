@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pys_multi.model import ObjectEvent, Queue, Subscribe
-from pys_multi_providers.aws.client import AwsError, each
+from pys_multi_providers.aws.client import AwsError
 from pys_multi_providers.aws.engine import Engine
 from pys_multi_providers.aws.rollout import LATEST, Live
 from pys_multi_providers.aws.telemetry import Query, numbers
 from pys_multi_tools.deployment import FunctionMetrics, FunctionStatus, Metrics, QueueStatus, Status
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from pys_multi_providers.aws import telemetry
 from pys_multi_providers.aws.artefacts import Build
-from pys_multi_providers.aws.client import AwsError, Cloud, Pause, each, patiently
+from pys_multi_providers.aws.client import AwsError, Cloud, while_not_yet
 from pys_multi_providers.aws.names import ALIAS
 from pys_multi_tools.deployment import Progress, Rollout
 from pys_multi_tools.errors import DeployError
+from pys_multi_tools.patience import Pause, each
 
 Json = dict[str, Any]
 OnProgress = Callable[[Progress], None]
@@ -138,13 +139,13 @@ class Functions:
         latest = self._settled(name)
         if latest.get("CodeSha256") != build.sha256:
             self._say("code", name)
-            patiently(lambda: self._call("update_function_code", name, S3Bucket=bucket, S3Key=key), seconds=_UPDATE)
+            while_not_yet(lambda: self._call("update_function_code", name, S3Bucket=bucket, S3Key=key), seconds=_UPDATE)
             latest = self._settled(name)
         live = self.live(name)
         if live is not None and live.version != LATEST and live.is_current and live.build_id == build.id:
             return live.version
         try:
-            published = patiently(
+            published = while_not_yet(
                 lambda: self._call("publish_version", name, CodeSha256=build.sha256, Description=f"{_BUILD}{build.id}"),
                 seconds=_UPDATE,
             )
@@ -184,7 +185,7 @@ class Functions:
         """Has a version say which build it runs. Raises DeployError with the function's own error."""
         if self._is_stopped(name):
             return
-        answer = patiently(
+        answer = while_not_yet(
             lambda: self._call(
                 "invoke", name, Qualifier=qualifier, Payload=json.dumps({"pys_multi": {"health": True}}).encode()
             ),
@@ -259,7 +260,7 @@ class Functions:
 
     def point(self, name: str, version: str, weights: Mapping[str, float] | None = None) -> None:
         """Points the alias of a function to a version."""
-        patiently(
+        while_not_yet(
             lambda: self._call(
                 "update_alias",
                 name,

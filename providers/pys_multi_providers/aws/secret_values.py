@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from pys_multi_providers.aws.client import AwsError, Cloud, each
+from pys_multi_providers.aws.client import AwsError, Cloud
 from pys_multi_providers.aws.secrets import sources
 from pys_multi_providers.aws.view import names_of
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import each
 from pys_multi_tools.secret_values import value_of
 
 

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pys_multi_providers.aws.client import AwsError, Cloud, Pause, digest
+from pys_multi_providers.aws.client import AwsError, Cloud, digest
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError, ProviderError
+from pys_multi_tools.patience import Pause
 
 Json = dict[str, Any]
 OnProgress = Callable[[Progress], None]

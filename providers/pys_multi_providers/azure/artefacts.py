@@ -15,8 +15,9 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from pys_multi_providers.azure.client import Answer, Cloud, digest, patiently
+from pys_multi_providers.azure.client import Answer, Cloud, digest
 from pys_multi_providers.azure.failures import AzureError
+from pys_multi_tools.patience import patiently
 
 #: Releases that can be returned to.
 KEPT = 20
@@ -53,7 +54,7 @@ class Artefacts:
             self._put(f"{build}.zip", path.read_bytes())
             return True
 
-        return patiently(put, seconds=_KNOWN, also=lambda error: error.is_denied and _is_new(error))
+        return patiently(put, AzureError, lambda error: error.is_denied and _is_new(error), seconds=_KNOWN)
 
     def has_bundle(self, build: str) -> bool:
         """Whether a bundle is there."""

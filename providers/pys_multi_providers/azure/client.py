@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import Pause
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -380,62 +380,6 @@ def _on_loopback(credential: TokenCredential, scope: str, address: str) -> Any:
             request.http_request.headers["Authorization"] = f"Bearer {credential.get_token(scope).token}"
 
     return OnLoopback()
-
-
-def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """What ``work`` returns for each item, side by side, in order. The first error is raised once all have ended.
-
-    By threads that an interrupted process does not wait for.
-    """
-    todo = list(items)
-    results: dict[int, R] = {}
-    errors: dict[int, BaseException] = {}
-    numbers = iter(range(len(todo)))
-    lock = threading.Lock()
-
-    def run() -> None:
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                results[number] = work(todo[number])
-            except BaseException as error:
-                errors[number] = error
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(min(12, len(todo)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[min(errors)]
-    return [results[number] for number in range(len(todo))]
-
-
-def patiently(attempt: Callable[[], T], *, seconds: float, also: Callable[[AzureError], bool]) -> T:
-    """Attempts again while ``also`` says that an error may pass, for so long at most."""
-    deadline, pause = time.monotonic() + seconds, Pause(most=5.0)
-    while True:
-        try:
-            return attempt()
-        except AzureError as error:
-            if not also(error) or time.monotonic() > deadline:
-                raise
-        pause()
-
-
-class Pause:
-    """Waits between two looks, longer each time."""
-
-    def __init__(self, *, first: float = 0.1, most: float = 3.0) -> None:
-        self._next, self._most = first, most
-
-    def __call__(self) -> None:
-        # Many deploys that began together must not ask together for ever.
-        time.sleep(self._next * random.uniform(0.8, 1.2))  # noqa: S311  (no secret hangs on it)
-        self._next = min(self._next * 1.6, self._most)
 
 
 def digest(*texts: str) -> str:

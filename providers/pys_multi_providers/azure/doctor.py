@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import metadata
 
-from pys_multi_providers.azure.client import RESOURCES, Cloud, each
+from pys_multi_providers.azure.client import RESOURCES, Cloud
 from pys_multi_providers.azure.engine import Engine
 from pys_multi_providers.azure.kinds import KINDS
 from pys_multi_providers.azure.settings import AzureSettings
 from pys_multi_tools.deployment import Deployment, Finding
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import each
 
 #: The first ones that know everything that is called here.
 _OLDEST = {"azure-identity": (1, 23), "azure-mgmt-resource-deployments": (1, 0)}

@@ -27,7 +27,7 @@ from pys_multi.model import Function, Mount, Route
 from pys_multi_providers.azure import changes, entry, index, names, secret_values
 from pys_multi_providers.azure.apps import App, Apps, Live
 from pys_multi_providers.azure.artefacts import Artefacts, Release
-from pys_multi_providers.azure.client import RESOURCES, Cloud, each
+from pys_multi_providers.azure.client import RESOURCES, Cloud
 from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.inventory import LISTED, Inventory, Remover, Thing
 from pys_multi_providers.azure.kinds import KINDS
@@ -38,6 +38,7 @@ from pys_multi_providers.azure.view import own_tags, settings_of
 from pys_multi_tools.bundle import Bundle
 from pys_multi_tools.deployment import Change, Deployment, Outputs, Plan, Progress
 from pys_multi_tools.errors import DeployError, ProviderError
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 OnProgress = Callable[[Progress], None]

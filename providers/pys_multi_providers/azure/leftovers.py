@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pys_multi_providers.azure import changes
-from pys_multi_providers.azure.client import RESOURCES, Cloud, Pause
+from pys_multi_providers.azure.client import RESOURCES, Cloud
 from pys_multi_providers.azure.failures import AzureError
 from pys_multi_providers.azure.inventory import Remover, Thing
 from pys_multi_providers.azure.kinds import KINDS, VERSIONS
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError
+from pys_multi_tools.patience import Pause
 
 Json = dict[str, Any]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from pys_multi.model import ObjectEvent, Queue, Subscribe
 from pys_multi_providers.azure.apps import Live
-from pys_multi_providers.azure.client import each
 from pys_multi_providers.azure.engine import Engine
 from pys_multi_providers.azure.index import id_of
 from pys_multi_providers.azure.journal import telemetry
 from pys_multi_providers.azure.kinds import KINDS, VERSIONS
 from pys_multi_providers.azure.telemetry import among
 from pys_multi_tools.deployment import FunctionMetrics, FunctionStatus, Metrics, QueueStatus, Status
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

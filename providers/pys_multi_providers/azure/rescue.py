@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pys_multi_providers.azure import journal
 from pys_multi_providers.azure.apps import Live
-from pys_multi_providers.azure.client import Pause, each
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError, ToolError
+from pys_multi_tools.patience import Pause, each
 
 if TYPE_CHECKING:
     from pys_multi_providers.azure.engine import Engine

@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from pys_multi_providers.azure.client import Cloud, each, patiently
+from pys_multi_providers.azure.client import Cloud
 from pys_multi_providers.azure.failures import AzureError
 from pys_multi_providers.azure.names import Names
 from pys_multi_providers.azure.secrets import sources
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import each, patiently
 from pys_multi_tools.secret_values import value_of
 
 _VERSION = "api-version=7.4"
@@ -58,8 +59,8 @@ def put(cloud: Cloud, host: str, wanted: Mapping[str, str], *, is_new: bool) -> 
         body = json.dumps({"value": wanted[name]}).encode()
         cloud.call("key_vault", "PUT", _url(host, name), headers={"Content-Type": "application/json"}, body=body)
 
-    for name in patiently(lambda: differing(cloud, host, wanted), seconds=_KNOWN, also=passes):
-        patiently(partial(write, name), seconds=_KNOWN, also=passes)
+    for name in patiently(lambda: differing(cloud, host, wanted), AzureError, passes, seconds=_KNOWN):
+        patiently(partial(write, name), AzureError, passes, seconds=_KNOWN)
         yield name
 
 

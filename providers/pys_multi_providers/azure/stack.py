@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from pys_multi_providers.azure.client import Cloud, Pause, digest
+from pys_multi_providers.azure.client import Cloud, digest
 from pys_multi_providers.azure.failures import AzureError, innermost, refusal
 from pys_multi_providers.azure.index import split, word
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError
+from pys_multi_tools.patience import Pause
 
 Json = dict[str, Any]
 

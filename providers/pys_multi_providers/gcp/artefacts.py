@@ -24,8 +24,8 @@ from pys_multi_providers.gcp.client import OBJECTS, Cloud
 from pys_multi_providers.gcp.difference import differences
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS
-from pys_multi_providers.gcp.patience import each
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

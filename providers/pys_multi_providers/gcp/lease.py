@@ -20,8 +20,8 @@ from typing import Any
 
 from pys_multi_providers.gcp.client import OBJECTS, Cloud
 from pys_multi_providers.gcp.errors import GcpError
-from pys_multi_providers.gcp.patience import Pause
 from pys_multi_tools.errors import DeployError
+from pys_multi_tools.patience import Pause
 
 Json = dict[str, Any]
 

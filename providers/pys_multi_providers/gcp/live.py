@@ -11,7 +11,7 @@ from pys_multi_providers.gcp.client import PROJECTS, SERVICES, Cloud
 from pys_multi_providers.gcp.document import Document, Entry
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS, KINDS, NOTIFICATIONS, Kind, owned
-from pys_multi_providers.gcp.patience import each
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 Key = tuple[str, str]

@@ -18,9 +18,9 @@ from pys_multi_providers.gcp.document import Entry
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, NOTIFICATIONS, Kind
 from pys_multi_providers.gcp.live import Owned, notifications
-from pys_multi_providers.gcp.patience import Pause, each
 from pys_multi_providers.gcp.steps import Step, short
 from pys_multi_tools.errors import DeployError
+from pys_multi_tools.patience import Pause, each
 
 Json = dict[str, Any]
 Say = Callable[[str, str], None]

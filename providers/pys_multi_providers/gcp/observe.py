@@ -12,10 +12,10 @@ from pys_multi_providers.gcp.artefacts import Release
 from pys_multi_providers.gcp.client import FUNCTIONS, SERVICES
 from pys_multi_providers.gcp.engine import Engine
 from pys_multi_providers.gcp.errors import GcpError
-from pys_multi_providers.gcp.patience import each
 from pys_multi_providers.gcp.rollout import build_of, revision_of, traffic_of
 from pys_multi_providers.gcp.steps import unfinished
 from pys_multi_tools.deployment import FunctionMetrics, FunctionStatus, Metrics, QueueStatus, Status
+from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
 

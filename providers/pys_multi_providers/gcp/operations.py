@@ -8,7 +8,7 @@ from typing import Any
 
 from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.errors import GcpError, failed
-from pys_multi_providers.gcp.patience import Pause
+from pys_multi_tools.patience import Pause
 
 Json = dict[str, Any]
 

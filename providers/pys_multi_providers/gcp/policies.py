@@ -16,7 +16,7 @@ from pys_multi_providers.gcp.client import PROJECTS, Cloud
 from pys_multi_providers.gcp.document import Binding
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import ACCOUNTS, BUCKETS
-from pys_multi_providers.gcp.patience import Pause
+from pys_multi_tools.patience import Pause
 
 Json = dict[str, Any]
 

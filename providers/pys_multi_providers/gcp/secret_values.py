@@ -10,9 +10,9 @@ from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.document import Document
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import SECRETS
-from pys_multi_providers.gcp.patience import each
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.patience import each
 from pys_multi_tools.secret_values import value_of
 
 _VERSIONS = f"{SECRETS}.versions"

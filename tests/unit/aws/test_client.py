@@ -7,7 +7,7 @@ import inspect
 import pytest
 from botocore import exceptions
 
-from pys_multi_providers.aws.client import AwsError, Cloud, each, patiently, translate
+from pys_multi_providers.aws.client import AwsError, Cloud, translate, while_not_yet
 from pys_multi_providers.aws.settings import AwsSettings
 from pys_multi_tools.errors import ProviderError
 
@@ -89,20 +89,6 @@ def test_missing_credentials_and_profiles_are_told(bare: None) -> None:
     assert caught.value.where == "aws.profile"
 
 
-def test_each_gives_results_in_order_and_the_first_error_after_all_have_ended() -> None:
-    assert each(lambda number: number * 2, range(40)) == list(range(0, 80, 2))
-    ended = []
-
-    def work(number: int) -> None:
-        ended.append(number)
-        if number in (3, 5):
-            raise ValueError(str(number))
-
-    with pytest.raises(ValueError, match="3"):
-        each(work, range(10))
-    assert sorted(ended) == list(range(10))
-
-
 def test_patience_ends_and_other_errors_are_not_waited_for() -> None:
     answers = [AwsError("ResourceConflictException", "busy"), {"done": True}]
 
@@ -112,10 +98,10 @@ def test_patience_ends_and_other_errors_are_not_waited_for() -> None:
             raise answer
         return answer
 
-    assert patiently(attempt, seconds=30) == {"done": True}
+    assert while_not_yet(attempt, seconds=30) == {"done": True}
     answers[:] = [AwsError("ResourceConflictException", "busy")] * 2
     with pytest.raises(AwsError, match="busy"):
-        patiently(attempt, seconds=-1)
+        while_not_yet(attempt, seconds=-1)
     answers[:] = [AwsError("ValidationError", "no")]
     with pytest.raises(AwsError, match="no"):
-        patiently(attempt, seconds=30)
+        while_not_yet(attempt, seconds=30)

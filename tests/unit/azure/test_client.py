@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from azure.core import exceptions as core
 
-from pys_multi_providers.azure.client import Cloud, each, patiently, translate
-from pys_multi_providers.azure.failures import AzureError, refusal
+from pys_multi_providers.azure.client import Cloud, translate
+from pys_multi_providers.azure.failures import AzureError
 from pys_multi_providers.azure.settings import AzureSettings
 
 
@@ -57,37 +55,3 @@ def test_no_error_of_azures_libraries_is_unmapped() -> None:
         found = translate(error, "GET x")
         assert found.what
         assert found.where
-
-
-def test_work_is_done_side_by_side_and_in_order() -> None:
-    together = threading.Barrier(3, timeout=10)
-
-    def work(number: int) -> int:
-        together.wait()
-        return number * 2
-
-    assert each(work, [1, 2, 3]) == [2, 4, 6]
-    assert each(work, []) == []
-    done: list[int] = []
-
-    def fails(number: int) -> None:
-        done.append(number)
-        if number % 2:
-            raise ValueError(number)
-
-    with pytest.raises(ValueError, match="1"):
-        each(fails, [0, 1, 2, 3])
-    assert sorted(done) == [0, 1, 2, 3]
-
-
-def test_patience_ends_where_nothing_passes() -> None:
-    left = [refusal("x", "x", status=403, asked=""), refusal("y", "y", status=400, asked="")]
-
-    def attempt() -> int:
-        if left:
-            raise left.pop(0)
-        return 1
-
-    with pytest.raises(AzureError, match="y"):
-        patiently(attempt, seconds=10, also=lambda error: error.is_denied)
-    assert patiently(attempt, seconds=10, also=lambda _: False) == 1
