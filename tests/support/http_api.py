@@ -43,8 +43,8 @@ _SIGNER = {
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """One route. key: "GET /orders/{id}" or "$default". iam: whether its callers must be known to AWS. jwt: whether they
-    must bring a token."""
+    """One route. key: "GET /orders/{id}" or "$default". iam: whether its callers must be known to AWS. jwt: whether
+    they must bring a token."""
 
     key: str
     invoke: Invoke
