@@ -29,6 +29,7 @@ from pys_multi_providers.azure.apps import App, Apps, Live
 from pys_multi_providers.azure.artefacts import Artefacts, Release
 from pys_multi_providers.azure.client import RESOURCES, Cloud
 from pys_multi_providers.azure.clouds import CLOUDS
+from pys_multi_providers.azure.failures import AzureError
 from pys_multi_providers.azure.inventory import LISTED, Inventory, Remover, Thing
 from pys_multi_providers.azure.kinds import KINDS
 from pys_multi_providers.azure.leftovers import DeletedVault, Leftovers
@@ -172,9 +173,16 @@ class Engine:
         wanted = secret_values.values(self.deployment, self.names, strict=False)  # a plan can be made without them
         if not wanted or not any(thing.kind == "vault" for thing in looked.things):
             return ()
+        try:
+            differing = secret_values.differing(self.cloud, self.vault, wanted)
+        except AzureError as error:
+            if not error.is_denied:
+                raise
+            # Whoever may only look, as a pull request's job, may not see them.
+            self._say("plan", "the values of secrets may not be read: whether they differ is not known")
+            return ()
         return tuple(
-            Change(action="update", kind="secret value", name=name, reason="the value differs")
-            for name in secret_values.differing(self.cloud, self.vault, wanted)
+            Change(action="update", kind="secret value", name=name, reason="the value differs") for name in differing
         )
 
     def _look(self, text: str, state: State | None) -> Looked:

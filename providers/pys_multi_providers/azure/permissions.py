@@ -7,7 +7,8 @@ management to others with conditions"). A deleted Key Vault is in no group: who 
 Names of actions: "Azure permissions", 2026-11; the one of One Deploy is in "RBAC permissions required to access Kudu".
 
 For every preview it is the same role, as previews are stages in that group. For a plan it is what of it reads, without
-anybody's messages, objects and secrets; what-if is a question, and changes nothing.
+anybody's messages, objects and secrets: of blobs it sees what tells of releases, by a condition. What-if is a question,
+and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pys_multi.model import ObjectEvent
 from pys_multi_providers.azure import grants
 from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.secrets import sources
-from pys_multi_providers.azure.view import options_of, settings_of
+from pys_multi_providers.azure.view import names_of, options_of, settings_of
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.provider import Purpose
@@ -142,6 +143,7 @@ _DELETED_VAULTS = """
     Microsoft.KeyVault/locations/deletedVaults/read
     Microsoft.KeyVault/locations/deletedVaults/purge/action
 """
+_READ_BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
 #: What only looks, beside what its name says. Keys of an app and the value of a secret are no looking.
 _ASKS = frozenset(
     {
@@ -170,7 +172,8 @@ def deployer_roles(deployment: Deployment, *, subscription: str | None = None, p
     scope = f"{whole}/resourceGroups/{group}"
     if purpose == "plan":
         asking = [action for action in actions if action.endswith("/read") or action in _ASKS]
-        return {"roles": [_role(f"pys-multi plan in {group}", scope, asking)]}
+        only = {"condition": releases_alone(names_of(deployment).releases), "conditionVersion": "2.0"}
+        return {"roles": [_role(f"pys-multi plan in {group}", scope, asking, [_READ_BLOBS], only)]}
     condition = {"condition": delegation(), "conditionVersion": "2.0"}
     roles = [_role(f"pys-multi {purpose} in {group}", scope, actions, data, condition)]
     if "Microsoft.KeyVault/vaults/delete" in actions and not settings.purge_protection:
@@ -206,6 +209,14 @@ def _parts(deployment: Deployment) -> Iterator[tuple[str, str]]:
         yield _VAULT, _VAULT_DATA
     if any(options_of(function).vnet for function in service.functions):
         yield "Microsoft.Network/virtualNetworks/subnets/read Microsoft.Network/virtualNetworks/subnets/join/action", ""
+
+
+def releases_alone(container: str) -> str:
+    """The condition: of blobs, only those of that container ("Azure role assignment conditions for Blob Storage")."""
+    return (
+        f"((!(ActionMatches{{'{_READ_BLOBS}'}})) OR "
+        f"(@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name] StringEquals '{container}'))"
+    )
 
 
 def delegation() -> str:

@@ -26,6 +26,8 @@ _SECRET_NAME = re.compile(
 _NO_SECRETS = re.compile(
     r"ACTIONS_ID_TOKEN_REQUEST_URL|AWS_WEB_IDENTITY_TOKEN_FILE|AZURE_FEDERATED_TOKEN_FILE|.*_(?:FILE|PATH|DIR)|SSH_AUTH_SOCK"
     r"|GOOGLE_APPLICATION_CREDENTIALS|(?:OLD)?PWD|INPUT_.*(?<!TOKEN)"
+    # The addresses of Secrets Manager and Secret Manager.
+    r"|AWS_ENDPOINT_URL_.*|CLOUDSDK_API_ENDPOINT_OVERRIDES_.*"
 )
 # Published forms of credentials: https://docs.github.com/en/code-security/secret-scanning, RFC 7468, RFC 7519.
 _LOOKS = re.compile(

@@ -124,12 +124,18 @@ class Workspace:
             Client(State(folder)).stop(grace=2.0)
 
 
-def with_examples(workspace: Workspace, cloud: str, *names: str) -> dict[str, Any]:
-    """A repository with these examples and the workflows for a cloud, and the push that brought them."""
+def with_examples(workspace: Workspace, cloud: str, *names: str, settings: str = "") -> dict[str, Any]:
+    """A repository with these examples and the workflows for a cloud, and the push that brought them.
+
+    settings: further ones, for each of them.
+    """
     before = workspace.commit()
     for name in names:
         ignored = shutil.ignore_patterns("__pycache__", ".*")
-        shutil.copytree(EXAMPLES / name, workspace.folder / "examples" / name, ignore=ignored)
+        folder = workspace.folder / "examples" / name
+        shutil.copytree(EXAMPLES / name, folder, ignore=ignored)
+        project = folder / "pyproject.toml"
+        project.write_text(project.read_text() + settings)
     workspace.secrets = dict.fromkeys(("SHOP_ADMIN_KEY", "SHOP_PAYMENT_KEY", "SHOP_TOKEN_KEY"), "0123456789")
     workspace.workflows("--stage", "dev", "--cloud", cloud)
     after = workspace.commit()

@@ -144,11 +144,15 @@ def test_a_small_service_needs_less() -> None:
     assert len(roles("secret", purge_protection=True)) == 1
 
 
-def test_a_plan_changes_nothing_and_reads_no_data() -> None:
+def test_a_plan_changes_nothing_and_reads_no_data_but_what_tells_of_releases() -> None:
     (plan,) = roles(purpose="plan")
     definition = plan["definition"]
-    assert definition["DataActions"] == []
-    assert "condition" not in plan["assignment"]
+    read = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
+    assert definition["DataActions"] == [read]
+    assert plan["assignment"]["condition"] == (
+        f"((!(ActionMatches{{'{read}'}})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers:name]"
+        " StringEquals 'pys-multi-releases'))"
+    )
     for action in definition["Actions"]:
         assert action.endswith("/read") or action.rpartition("/deployments/")[2] in (
             "validate/action",

@@ -95,6 +95,8 @@ def test_of_an_environment_the_names_say_what_is_secret() -> None:
         "PATH": "/bin",
         "ACTIONS_ID_TOKEN_REQUEST_URL": "https://x",
         "AZURE_FEDERATED_TOKEN_FILE": "/tmp/x",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": "https://secretmanager.example/",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER": "https://secretsmanager.example/",
         "KEYBOARD": "us",
         "INPUT_AWS_ROLE": "arn",
     }
