@@ -19,6 +19,7 @@ from tests.support import paper_provider
 from tests.support.github_server import GitHub
 
 from pys_multi_tools.github.__main__ import run as run_action
+from pys_multi_tools.github.federation import FEDERATIONS, Federation
 from pys_multi_tools.github.inputs import InputError, Inputs
 from pys_multi_tools.github.redaction import Redactor, secrets_of
 from pys_multi_tools.github.runner import Runner
@@ -289,6 +290,23 @@ def test_a_canary_in_every_input_and_in_the_environment_is_never_told(step: Step
         for form in ENCODINGS.values():
             assert form(canary)[4:-4] not in told, name
     assert step.server.comments == []
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("federation", FEDERATIONS, ids=lambda federation: federation.name)
+def test_a_canary_in_what_a_cloud_is_told_is_never_told(step: Step, encoding: str, federation: Federation) -> None:
+    """What says who and where: by a command that asks the cloud for credentials, and by one that only looks."""
+    canary = "Canary+horse/battery&staple=7"
+    step.environment["DEPLOY_PASSWORD"] = canary
+    step.event(step.server.open(7))
+    given = dict.fromkeys((name.replace("-", "_") for name in federation.inputs), ENCODINGS[encoding](canary))
+    for command in ("status", "check"):
+        assert step.run(command, cloud=federation.clouds[0], **given) != 0
+        assert "input " in step.log or "PYS_MULTI_" in step.log, "which one is wrong is said"
+        told = "".join((step.log, step.summary, Path(step.environment["GITHUB_OUTPUT"]).read_text()))
+        told = "\n".join(line for line in told.splitlines() if not line.startswith("::add-mask::"))
+        for form in ENCODINGS.values():
+            assert form(canary)[4:-4] not in told
 
 
 def test_the_reaper_as_a_command(step: Step) -> None:
