@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pys_multi.encoding import to_json_value
 from pys_multi.errors import ConditionFailed, ResourceError
+from pys_multi.items import key_in, number_of, number_text
 from pys_multi_providers.aws.calls import ConditionRefused, Refused, call, call_once
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 #: In front of a number in a key. No text of a key begins with it.
 _NUMBER = "\0"
-_OFFSET = 2**63
 #: Digits that a number of DynamoDB keeps ("Naming rules and data types", Number).
 _MAX_DIGITS = 38
 #: Updates tried again because an attribute turned from a number into null or back meanwhile.
@@ -60,7 +60,7 @@ class TableVerbs:
     def table_put(self, table: str, item: Item, condition: Condition) -> None:
         handle, name = self._table(table)
         written = {attribute: write(value) for attribute, value in item.items()}
-        key = (item[handle.key],) if handle.sort is None else (item[handle.key], item[handle.sort])
+        key = key_in(item, handle.key, handle.sort)
         expression = Expression(handle, condition)
         self._write(
             self._dynamodb(expression.counts_once).put_item,
@@ -344,9 +344,7 @@ def _key(handle: Table, key: Key) -> dict[str, Written]:
 
 def _key_value(value: object) -> Written:
     if isinstance(value, int):
-        if not -_OFFSET <= value < _OFFSET:
-            raise ValueError(f"a number in a key has 64 bits; {value} has more")
-        return {"S": f"{_NUMBER}{value + _OFFSET:020d}"}
+        return {"S": _NUMBER + number_text(value)}
     if str(value).startswith(_NUMBER):
         raise ValueError(f"a key does not begin with the character NUL: {value!r}")
     return {"S": str(value)}
@@ -357,7 +355,7 @@ def _item(handle: Table, written: dict[str, Written]) -> Item:
     for name in (handle.key, handle.sort):
         value = item.get(name) if name is not None else None
         if isinstance(value, str) and value.startswith(_NUMBER):
-            item[name] = int(value[1:]) - _OFFSET  # type: ignore[index]  # it has a name, for it has a value
+            item[name] = number_of(value[1:])  # type: ignore[index]  # it has a name, for it has a value
     return item
 
 

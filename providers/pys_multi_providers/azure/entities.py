@@ -15,6 +15,8 @@ names that are identifiers. Conditions and changes are made here (``tables.py``)
 
 from __future__ import annotations
 
+from pys_multi.items import number_text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     Item = dict[str, Any]
 
-_OFFSET = 2**63
 #: Characters of one key (1 KiB of UTF-16), and of one text property (64 KiB).
 _MAX_KEY, _MAX_TEXT = 512, 32_000
 #: Characters of an item as JSON: an entity has 1 MiB.
@@ -53,9 +54,7 @@ _HIGH = "\ud7ff"
 def key_of(value: object) -> str:
     """What is written for the value of a key. Raises ValueError for what is too long or no text."""
     if isinstance(value, int):
-        if not -_OFFSET <= value < _OFFSET:
-            raise ValueError(f"a number in a key has 64 bits; {value} has more")
-        return f" !{value + _OFFSET:020d}"
+        return f" !{number_text(value)}"
     written = prefix_of(str(value))
     if len(written.encode("utf-16-le", "surrogatepass")) > _MAX_KEY * 2:
         raise ValueError(

@@ -4,8 +4,7 @@ Table storage compares nothing but the version of an entity (its ETag). So a wri
 the item, make the new one here, and write it if it is still the version that was read; otherwise they begin again.
 Every write of that kind carries a stamp of its own: where the answer is lost, the entity says whether it happened.
 
-A null attribute counts as absent in conditions and to ``add``, as on every provider. There is no reading backwards: in
-reverse, the items of the key are all read.
+There is no reading backwards: in reverse, the items of the key are all read.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from time import sleep
 from urllib.parse import quote
 from uuid import uuid4
 
-from pys_multi.encoding import to_json_value
-from pys_multi.errors import ConditionFailed, NotFound, ResourceError
+from pys_multi.errors import NotFound, ResourceError
+from pys_multi.items import check, key_in, updated
 from pys_multi.messages import current_context
 from pys_multi_providers.azure.calls import Absent, Answer, ConditionRefused, Refused
 from pys_multi_providers.azure.entities import END, STAMP, entity_of, item_of, key_of, prefix_of
@@ -66,7 +65,7 @@ class TableVerbs:
 
     def table_put(self, table: str, item: Item, condition: Condition) -> None:
         handle, url = self._table(table)
-        key = (item[handle.key],) if handle.sort is None else (item[handle.key], item[handle.sort])
+        key = key_in(item, handle.key, handle.sort)
         if condition:
             self._change(handle, url, key, condition, lambda _: item)
         else:
@@ -94,16 +93,12 @@ class TableVerbs:
         handle, url = self._table(table)
         removed = tuple(remove)
 
-        def updated(before: Item | None) -> Item:
-            item = dict(before) if before is not None else dict(zip(filter(None, (handle.key, handle.sort)), key))  # noqa: B905
-            item.update(changes)
-            for attribute, amount in add.items():
-                item[attribute] = _sum(table, attribute, item.get(attribute), amount)
-            for attribute in removed:
-                item.pop(attribute, None)
-            return item
+        def changed(before: Item | None) -> Item:
+            if before is None:
+                before = {handle.key: key[0]} if handle.sort is None else {handle.key: key[0], handle.sort: key[1]}
+            return updated(table, before, changes, add, removed)
 
-        item = self._change(handle, url, key, condition, updated)
+        item = self._change(handle, url, key, condition, changed)
         assert item is not None
         return item
 
@@ -173,7 +168,7 @@ class TableVerbs:
             found = None if is_new else self._read(handle, entity_url)
             before = None if found is None else found[0]
             if not is_new:
-                _check(handle, key, before, condition)
+                check(handle.name, key, before, condition)
             is_new = False
             item = change(before)
             if item is None and before is None:
@@ -269,58 +264,6 @@ def _wait(number: int) -> None:
     sleep(random() * min(0.005 * 2**number, _PAUSE))  # noqa: S311  (no secret)
 
 
-# ---- conditions and changes
-
-
 def _wants_absence(handle: Table, name: str, wanted: object) -> bool:
     operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
     return name in (handle.key, handle.sort) and operator == "=" and value is None
-
-
-def _check(handle: Table, key: Key, item: Item | None, condition: Condition) -> None:
-    """Raises ConditionFailed where the item is not as the condition requires."""
-    for attribute, wanted in condition.items():
-        operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
-        if not _holds((item or {}).get(attribute), operator, value):
-            state = "there is no such item" if item is None else f"{attribute!r} is not {operator} what was required"
-            raise ConditionFailed(f"item {' '.join(map(str, key))} of table {handle.name!r}: {state}")
-
-
-def _holds(actual: object, operator: str, wanted: object) -> bool:
-    """None is "absent" on both sides: a null in an item counts as absent."""
-    wanted = to_json_value(wanted)
-    if operator == "=":
-        return _equal(actual, wanted)
-    if operator == "!=":
-        return not _equal(actual, wanted)
-    numbers = _is_number(actual) and _is_number(wanted)
-    if not numbers and not (isinstance(actual, str) and isinstance(wanted, str)):
-        return False
-    left: Any = actual
-    right: Any = wanted
-    if operator == "<":
-        return bool(left < right)
-    if operator == "<=":
-        return bool(left <= right)
-    return bool(left > right) if operator == ">" else bool(left >= right)
-
-
-def _equal(left: object, right: object) -> bool:
-    """Equality of JSON values: 1 is 1.0, and true is neither."""
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _sum(table: str, attribute: str, value: object, amount: float) -> float:
-    value = 0 if value is None else value
-    if not _is_number(value):
-        raise ValueError(f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it")
-    total: float = value + amount  # type: ignore[operator]
-    return total

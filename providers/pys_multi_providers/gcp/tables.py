@@ -2,8 +2,7 @@
 
 A table is a collection, an item a document of three fields: `key` (text that sorts as keys do), `item` (the
 attributes) and `write` (a token of the last write). Reads are consistent: what was written is read. A condition is
-compared here with what was read, and the document is written only if it is still the same; a null attribute counts
-as absent, as on every provider.
+compared here with what was read, and the document is written only if it is still the same.
 
 `key` alone has to be indexed, as every field is by itself, so that no query needs an index made for it.
 """
@@ -13,8 +12,9 @@ from __future__ import annotations
 from os import urandom
 from time import sleep
 
-from pys_multi.encoding import to_json_bytes, to_json_value
-from pys_multi.errors import ConditionFailed, ResourceError
+from pys_multi.encoding import to_json_bytes
+from pys_multi.errors import ResourceError
+from pys_multi.items import check, end_of_prefix, key_in, number_text, updated
 from pys_multi_providers.gcp.calls import Refused
 
 TYPE_CHECKING = False
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 #: Between the parts of a key; and in front of each part, so that numbers sort before text.
 _BETWEEN, _NUMBER, _TEXT = ":", "#", "="
-_OFFSET = 2**63
 #: Bytes of a key that are indexed, and of a document's id ("Quotas and limits" of Firestore, 2026-11).
 _MAX_KEY = 1_500
 #: Levels of lists and maps in a document, of which `item` is one (same place), and bytes of the name of a field.
@@ -60,7 +59,7 @@ class TableVerbs:
 
     def table_put(self, table: str, item: Item, condition: Condition) -> None:
         handle, _ = self._table(table)
-        key = (item[handle.key],) if handle.sort is None else (item[handle.key], item[handle.sort])
+        key = key_in(item, handle.key, handle.sort)
         self._change(table, key, condition, lambda _: item)
 
     def table_delete(self, table: str, key: Key, condition: Condition) -> None:
@@ -81,12 +80,7 @@ class TableVerbs:
         def changed(item: Item | None) -> Item:
             if item is None:
                 item = {handle.key: key[0]} if handle.sort is None else {handle.key: key[0], handle.sort: key[1]}
-            item.update(changes)
-            for attribute, amount in add.items():
-                item[attribute] = _sum(table, attribute, item.get(attribute), amount)
-            for attribute in removed:
-                item.pop(attribute, None)
-            return item
+            return updated(table, item, changes, add, removed)
 
         item = self._change(table, key, condition, changed, always_reads=True)
         assert item is not None  # an update deletes nothing
@@ -180,7 +174,7 @@ class TableVerbs:
         for attempt in range(_TRIES):
             document = self._read(table, path)
             former = None if document is None else _item(document)
-            _check(table, key, former, condition)
+            check(table, key, former, condition)
             item = changed(former)
             if item is None and document is None:
                 return None
@@ -256,9 +250,7 @@ def _key_text(key: Key) -> str:
 def _part(value: object, *, escaped: bool) -> str:
     """One part of a key; what is between parts is escaped in the first, so that nobody's key begins as another's."""
     if isinstance(value, int):
-        if not -_OFFSET <= value < _OFFSET:
-            raise ValueError(f"a number in a key has 64 bits; {value} has more")
-        return f"{_NUMBER}{value + _OFFSET:020d}"
+        return _NUMBER + number_text(value)
     text = str(value)
     return _TEXT + (text.replace("%", "%25").replace(_BETWEEN, "%3A") if escaped else text)
 
@@ -274,64 +266,6 @@ def _id_of(key: str) -> str:
     from hashlib import sha256
 
     return f"~{sha256(key.encode()).hexdigest()}"
-
-
-def end_of_prefix(prefix: str) -> str | None:
-    """The first text after all that begin with the prefix, in the order of UTF-8 bytes; None where there is none."""
-    while prefix:
-        code = ord(prefix[-1]) + 1
-        if code <= 0x10FFFF:
-            # Half of a surrogate pair is no text.
-            return prefix[:-1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
-        prefix = prefix[:-1]
-    return None
-
-
-# ---- conditions
-
-
-def _check(table: str, key: Key, item: Item | None, condition: Condition) -> None:
-    """Raises ConditionFailed where the item is not as the condition requires."""
-    for attribute, wanted in condition.items():
-        operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
-        if not _holds((item or {}).get(attribute), operator, to_json_value(value)):
-            state = "there is no such item" if item is None else f"{attribute!r} is not {operator} what was required"
-            raise ConditionFailed(f"item {' '.join(map(str, key))} of table {table!r}: {state}")
-
-
-def _holds(actual: Any, operator: str, wanted: Any) -> bool:
-    """None is "absent" on both sides: a null in an item counts as absent."""
-    if operator == "=":
-        return _equal(actual, wanted)
-    if operator == "!=":
-        return not _equal(actual, wanted)
-    numbers = _is_number(actual) and _is_number(wanted)
-    if not numbers and not (isinstance(actual, str) and isinstance(wanted, str)):
-        return False
-    if operator in ("<", ">="):
-        return (actual < wanted) is (operator == "<")
-    return (actual > wanted) is (operator == ">")
-
-
-def _equal(left: object, right: object) -> bool:
-    """Equality of JSON values: 1 is 1.0, and true is neither."""
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _sum(table: str, attribute: str, value: Any, amount: float) -> float:
-    value = 0 if value is None else value
-    if not _is_number(value):
-        raise ValueError(f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it")
-    total: float = value + amount
-    return total
 
 
 # ---- values
@@ -350,7 +284,7 @@ def write(value: Any, depth: int = 0) -> Written:
     if isinstance(value, str):
         return {"stringValue": value}
     if isinstance(value, int):
-        return {"integerValue": str(value)} if -_OFFSET <= value < _OFFSET else _as_text(value)
+        return {"integerValue": str(value)} if -(2**63) <= value < 2**63 else _as_text(value)
     if isinstance(value, float):
         return {"doubleValue": value}
     if depth == _MAX_DEPTH:

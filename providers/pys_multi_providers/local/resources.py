@@ -11,8 +11,9 @@ import os
 from json import dumps, loads
 
 from pys_multi.errors import NotFound, ResourceError
+from pys_multi.items import end_of_prefix
 from pys_multi.resources import ObjectInfo
-from pys_multi_providers.local.tables import PAGE, TableVerbs, end_of_prefix
+from pys_multi_providers.local.tables import PAGE, TableVerbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

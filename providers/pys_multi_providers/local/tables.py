@@ -1,14 +1,14 @@
 """The verbs of tables on the local provider's database: one row for an item, its attributes in JSON.
 
-A condition is compared in the transaction that writes. A null attribute counts as absent, in conditions and to
-``add``, so that an optional field of a dataclass reads the same before and after it was written.
+A condition is compared in the transaction that writes.
 """
 
 from __future__ import annotations
 
 from json import dumps, loads
 
-from pys_multi.errors import ConditionFailed, ResourceError
+from pys_multi.errors import ResourceError
+from pys_multi.items import check, end_of_prefix, key_in, number_text, updated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,15 +39,16 @@ class TableVerbs:
     def table_put(self, table: str, item: Item, condition: Condition) -> None:
         with self._database.write() as db:
             name, sort = _table(db, table)
-            row_key = _row_key((item[name],) if sort is None else (item[name], item[sort]))
-            _check(db, table, row_key, condition)
+            key = key_in(item, name, sort)
+            row_key = _row_key(key)
+            check(table, key, _item(db, table, *row_key), condition)
             _write_item(db, table, row_key, item)
 
     def table_delete(self, table: str, key: Key, condition: Condition) -> None:
         row_key = _row_key(key)
         with self._database.write() as db:
             _table(db, table)
-            _check(db, table, row_key, condition)
+            check(table, key, _item(db, table, *row_key), condition)
             db.execute(
                 "DELETE FROM items WHERE table_name = ? AND partition_key = ? AND sort_key = ?", (table, *row_key)
             )
@@ -61,21 +62,14 @@ class TableVerbs:
         remove: Iterable[str],
         condition: Condition,
     ) -> Item:
-        removed = tuple(remove)
-        names = (*changes, *add, *removed)
-        if len(set(names)) < len(names):
-            raise ValueError("an attribute is in more than one of set, add and remove")
         row_key = _row_key(key)
         with self._database.write() as db:
             name, sort = _table(db, table)
-            item = _check(db, table, row_key, condition)
-            if item is None:
-                item = {name: key[0]} if sort is None else {name: key[0], sort: key[1]}
-            item.update(changes)
-            for attribute, amount in add.items():
-                item[attribute] = _sum(table, attribute, item.get(attribute), amount)
-            for attribute in removed:
-                item.pop(attribute, None)
+            former = _item(db, table, *row_key)
+            check(table, key, former, condition)
+            if former is None:
+                former = {name: key[0]} if sort is None else {name: key[0], sort: key[1]}
+            item = updated(table, former, changes, add, remove)
             _write_item(db, table, row_key, item)
         return item
 
@@ -136,18 +130,6 @@ class TableVerbs:
             position = [rows[-1][1]]
 
 
-def end_of_prefix(prefix: str) -> str | None:
-    """The first text after all that begin with the prefix, in order of code points, which is that of UTF-8 bytes;
-    None where there is no such text."""
-    while prefix:
-        code = ord(prefix[-1]) + 1
-        if code <= 0x10FFFF:
-            # Half of a surrogate pair is no text.
-            return prefix[:-1] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
-        prefix = prefix[:-1]
-    return None
-
-
 def _table(db: sqlite3.Connection, table: str) -> tuple[str, str | None]:
     """(key, sort)"""
     row = db.execute("SELECT key, sort FROM tables WHERE name = ?", (table,)).fetchone()
@@ -158,8 +140,8 @@ def _table(db: sqlite3.Connection, table: str) -> tuple[str, str | None]:
 
 def _row_key(key: Key) -> tuple[object, object]:
     for value in key:
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValueError(f"a number in a key has 64 bits; {value} has more")
+        if isinstance(value, int):
+            number_text(value)  # raises what every provider raises
     # No key is an empty text, so it stands for the sort key of a table that has none.
     return key[0], key[1] if len(key) > 1 else ""
 
@@ -174,57 +156,3 @@ def _item(db: sqlite3.Connection, table: str, partition: object, sort: object) -
 def _write_item(db: sqlite3.Connection, table: str, row_key: tuple[object, object], item: Item) -> None:
     text = dumps(item, ensure_ascii=False, allow_nan=False)
     db.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", (table, *row_key, text))
-
-
-def _check(db: sqlite3.Connection, table: str, row_key: tuple[object, object], condition: Condition) -> Item | None:
-    """The item as it is. Raises ConditionFailed where it is not as the condition requires."""
-    item = _item(db, table, *row_key)
-    for attribute, wanted in condition.items():
-        operator, value = wanted if isinstance(wanted, tuple) else ("=", wanted)
-        if not _holds((item or {}).get(attribute), operator, value):
-            shown = " ".join(str(part) for part in row_key if part != "")
-            state = "there is no such item" if item is None else f"{attribute!r} is not {operator} what was required"
-            raise ConditionFailed(f"item {shown} of table {table!r}: {state}")
-    return item
-
-
-def _holds(actual: object, operator: str, wanted: object) -> bool:
-    """None is "absent" on both sides: a null in an item counts as absent."""
-    from pys_multi.encoding import to_json_value
-
-    wanted = to_json_value(wanted)
-    if operator == "=":
-        return _equal(actual, wanted)
-    if operator == "!=":
-        return not _equal(actual, wanted)
-    numbers = _is_number(actual) and _is_number(wanted)
-    if not numbers and not (isinstance(actual, str) and isinstance(wanted, str)):
-        return False
-    left: Any = actual
-    right: Any = wanted
-    if operator == "<":
-        return bool(left < right)
-    if operator == "<=":
-        return bool(left <= right)
-    return bool(left > right) if operator == ">" else bool(left >= right)
-
-
-def _equal(left: object, right: object) -> bool:
-    """Equality of JSON values: 1 is 1.0, and true is neither."""
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_equal(left[name], right[name]) for name in left)
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _sum(table: str, attribute: str, value: object, amount: float) -> float:
-    value = 0 if value is None else value
-    if not _is_number(value) or not _is_number(amount):
-        raise ValueError(f"attribute {attribute!r} of an item of table {table!r} is not a number, nothing adds to it")
-    total: float = value + amount  # type: ignore[operator]
-    return total

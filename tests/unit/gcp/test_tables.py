@@ -23,7 +23,7 @@ from pys_multi.errors import ResourceError
 from pys_multi_providers.gcp import calls, tables
 from pys_multi_providers.gcp.calls import Google
 from pys_multi_providers.gcp.resources import RESOURCES, GcpBackend
-from pys_multi_providers.gcp.tables import _id_of, _key_text, end_of_prefix, read, write
+from pys_multi_providers.gcp.tables import _id_of, _key_text, read, write
 
 PARENT = f"projects/{PROJECT}/databases/shop-dev/documents"
 
@@ -104,12 +104,6 @@ def test_a_long_key_has_a_short_id_and_a_longer_one_is_refused() -> None:
         _key_text((2**63,))
 
 
-@given(texts.filter(bool), texts)
-def test_the_end_of_a_prefix_is_after_all_that_begin_with_it(prefix: str, rest: str) -> None:
-    end = end_of_prefix(prefix)
-    assert end is None or prefix + rest < end
-
-
 # ---- the emulator
 
 
@@ -142,7 +136,8 @@ def test_the_emulator_keeps_what_it_is_given(emulator: Emulators, monkeypatch: p
         item = {**attributes, "sku": key}
         backend.table_put("stock", item, {})
         found = backend.table_get("stock", (key,))
-        assert same(found, item)
+        # The emulator has no negative zero.
+        assert same(found, json.loads(json.dumps(item), parse_float=lambda text: float(text) + 0.0))
         backend.table_delete("stock", (key,), {})
         assert backend.table_get("stock", (key,)) is None
 

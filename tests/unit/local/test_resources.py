@@ -367,23 +367,12 @@ def test_an_update_creates_what_is_not_there(backend: LocalBackend) -> None:
     assert backend.table_get("log", ("ann", 7)) == {"who": "ann", "at": 7, "x": 1}
 
 
-@pytest.mark.parametrize(
-    ("changes", "add", "remove"),
-    [
-        ({}, {"text": 1}, ()),
-        ({}, {"flag": 1}, ()),
-        ({}, {"n": True}, ()),
-        ({"n": 1}, {"n": 1}, ()),
-        ({}, {"n": 1}, "n"),
-    ],
-)
-def test_an_update_that_makes_no_sense_changes_nothing(
-    backend: LocalBackend, changes: dict[str, object], add: dict[str, float], remove: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("attribute", ["text", "flag"])
+def test_an_update_that_makes_no_sense_changes_nothing(backend: LocalBackend, attribute: str) -> None:
     item = {"sku": "a", "text": "a", "flag": True, "n": 1}
     backend.table_put("stock", item, {})
-    with pytest.raises(ValueError, match=r"not a number|more than one"):
-        backend.table_update("stock", ("a",), {"m": 1, **changes}, add, remove, {})
+    with pytest.raises(ValueError, match="not a number"):
+        backend.table_update("stock", ("a",), {"m": 1}, {"n": 1, attribute: 1}, (), {})
     with pytest.raises(ValueError, match="JSON"):
         backend.table_update("stock", ("a",), {}, {"n": float("inf")}, (), {})
     assert backend.table_get("stock", ("a",)) == item
