@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 import zipfile
@@ -23,7 +22,7 @@ from tests.support.arm.server import ArmServer
 from tests.support.arm.sites import Keys, Launcher
 from tests.support.azure_host.app import FunctionApp, Log, NotStarted
 from tests.support.azure_host.front import Front
-from tests.support.azure_host.image import Image, image
+from tests.support.azure_host.image import WORKER_PYTHON, Image, image
 from tests.support.azure_schemas import problems
 from tests.support.fault_proxy import Answer, Call
 
@@ -68,7 +67,7 @@ def nightly() -> None:
 SECRET = "s3cr3t-canary-0123456789"
 LOCATION = "westeurope"
 KINDS = ("resource_manager", "blob", "table", "service_bus", "key_vault", "logs", "scm", "app")
-PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+PYTHON = WORKER_PYTHON
 
 
 class AzureStage:

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import ssl
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from tests.support.azure_host.app import FunctionApp, Log
 from tests.support.azure_host.event_grid import EventGrid, Subscription
 from tests.support.azure_host.front import Front
 from tests.support.azure_host.identity import Identity
-from tests.support.azure_host.image import image
+from tests.support.azure_host.image import NO_WORKER, WORKER_PYTHON, image
 from tests.support.azure_host.triggers import Listeners
 from tests.support.azurite import WHY_NOT, Azurite, installed
 from tests.support.service_bus import Namespace
@@ -66,7 +65,7 @@ class AzureDriver:
     lacks: ClassVar[Mapping[str, str]] = {}
     max_body: ClassVar[int] = MAX_BODY_BYTES
     #: Minor version of Python that the functions run on.
-    python: ClassVar[str] = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    python: ClassVar[str] = WORKER_PYTHON
 
     def start(self, project: Path, settings: Settings, folder: Path) -> None:
         self._environment = mock.patch.dict(
@@ -79,7 +78,7 @@ class AzureDriver:
             pytest.skip(WHY_NOT)
         runtime = image(self.python)
         if runtime is None or not runtime.has_worker:
-            pytest.skip(f"Microsoft's worker library is for Python 3.13 and later, and this is {self.python}")
+            pytest.skip(NO_WORKER)
         root = copied(project, settings, folder / "project", f'python = "{self.python}"')
         provider = AzureProvider()
         loaded = load(root, settings.stage)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.arm.server import ArmServer
-from tests.support.azure_stage import PYTHON, SECRET, AzureStage, OnPaper, environment, in_worker, server
+from tests.support.azure_host.image import NO_WORKER, WORKER_PYTHON, image
+from tests.support.azure_stage import SECRET, AzureStage, OnPaper, environment, in_worker, server
 
 from pys_multi_providers.azure import apps
 
@@ -22,8 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def arm() -> Iterator[ArmServer]:
     """Apps run in Microsoft's worker."""
-    if tuple(map(int, PYTHON.split("."))) < (3, 13):
-        pytest.skip("Microsoft's worker library is for Python 3.13 and later")
+    if image(WORKER_PYTHON) is None:
+        pytest.skip(NO_WORKER)
     made = in_worker()
     try:
         with environment({**made.environment, "API_KEY": SECRET}):

@@ -20,6 +20,9 @@ from uv import find_uv_bin
 from pys_multi_tools.bundle.bytecode import find_interpreter
 from pys_multi_tools.bundle.cache import Cache
 
+#: The Python whose worker runs apps in tests: this one, where Microsoft's library is for it.
+WORKER_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}" if sys.version_info >= (3, 13) else "3.13"
+NO_WORKER = f"Microsoft's worker library needs Python {WORKER_PYTHON}, which is not on this machine"
 _PROTOS = Path(__file__).parent / "protos"
 
 

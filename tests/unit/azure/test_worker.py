@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.azure_host.app import FunctionApp, Log, NotStarted
 from tests.support.azure_host.front import Front
-from tests.support.azure_host.image import image
+from tests.support.azure_host.image import NO_WORKER, WORKER_PYTHON, image
 from tests.support.azure_host.triggers import Listeners, run_timer
 from tests.support.service_bus import Namespace
 from tests.unit.azure.test_events import blob
@@ -24,7 +23,6 @@ import pys_multi_providers
 from pys_multi.runtime import BUILD_FILE
 from pys_multi_providers.azure import entry
 
-VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SHOP = """
 import os, time
 from pys_multi import App, Event, Message, Request, Response
@@ -122,9 +120,9 @@ class Made:
         self.apps: list[FunctionApp] = []
 
     def __call__(self, function: str, *, source: str = SHOP, objects: bool = False, timeout: str = "") -> FunctionApp:
-        runtime = image(VERSION)
+        runtime = image(WORKER_PYTHON)
         if runtime is None or not runtime.has_worker:
-            pytest.skip(f"Microsoft's worker library is for Python 3.13 and later, and this is {VERSION}")
+            pytest.skip(NO_WORKER)
         (self._folder / "shop.py").write_text(source)
         for name, content in entry.files(SimpleNamespace(service=self._service)).items():  # type: ignore[arg-type]
             (self._folder / name).write_bytes(content)
