@@ -62,6 +62,8 @@ def test_requests_and_responses_of_every_kind(driver: AwsDriver) -> None:
 
 
 def test_a_handler_that_runs_too_long_is_504(driver: AwsDriver) -> None:
+    if driver.runs is RieFunction:
+        pytest.skip("the emulator counts the start of a function: too little of its time is left on a busy machine")
     driver.request("GET", "/slow/forever").problem(504)
     assert driver.request("GET", "/slow/quick").status == 200
 

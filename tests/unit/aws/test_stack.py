@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pys_multi_providers.aws import client
 from pys_multi_providers.aws.client import AwsError
 from pys_multi_providers.aws.stack import PREFIX, Stack, Template
+from pys_multi_tools import patience
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError, ProviderError
 
@@ -77,7 +77,7 @@ class Formation:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+    monkeypatch.setattr(patience.time, "sleep", lambda _: None)
 
 
 def _stack(formation: Formation, told: list[Progress] | None = None) -> Stack:
