@@ -14,7 +14,7 @@ from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.patience import each
 
 #: The first ones that know everything that is called here.
-_OLDEST = {"azure-identity": (1, 23), "azure-mgmt-resource-deployments": (1, 0)}
+_OLDEST = {"azure-identity": (1, 23), "azure-mgmt-resource-deployments": (2, 0)}
 
 
 def findings(deployment: Deployment | None) -> Iterator[Finding]:
