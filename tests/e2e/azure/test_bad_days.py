@@ -123,20 +123,12 @@ def test_what_passes_is_tried_again(code: str, draft: AzureStage, paper: ArmServ
             "taken by somebody else",
             "suffix",
         ),
-        ("sites", Refused("Conflict", "Website with given name x already exists.", 409), "taken by somebody", "suffix"),
         (
             "serverfarms",
             Refused("SubscriptionIsOverQuotaForSku", "Operation cannot be completed without additional quota."),
             "additional quota",
             "--location",
         ),
-        (
-            "serverfarms",
-            Refused("LocationNotAvailableForResourceType", "The provided location 'westeurope' is not available."),
-            "not available",
-            "list-flexconsumption-locations",
-        ),
-        ("queues", Refused("RequestDisallowedByPolicy", "Resource was disallowed by policy.", 403), "policy", "policy"),
     ],
 )
 def test_what_azure_refuses_is_told_with_its_own_reason(

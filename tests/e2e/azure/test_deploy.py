@@ -101,34 +101,34 @@ def test_a_first_build_that_does_not_start_says_why(stage: AzureStage) -> None:
     assert set(stage.deploy().build_ids) == {"api", "worker"}
 
 
-def test_what_the_service_no_longer_has_is_deleted(stage: AzureStage, arm: ArmServer) -> None:
-    stage.deploy()
-    plan = stage.place().provider.plan(stage.place().deployment)
+def test_what_the_service_no_longer_has_is_deleted(draft: AzureStage, paper: ArmServer) -> None:
+    draft.deploy()
+    plan = draft.place().provider.plan(draft.place().deployment)
 
     def smaller(code: str) -> str:
         code = code.replace('jobs = app.queue("jobs", retries=1)', 'tasks = app.queue("tasks", retries=1)')
         code = code.replace("jobs.send", "tasks.send").replace("consume(jobs)", "consume(tasks)")
         return code.replace("tasks.send, stock.get, key", "tasks.send, key")
 
-    stage.write("two", smaller)
-    lost = [change for change in stage.plan() if change.action == "delete"]
+    draft.write("two", smaller)
+    lost = [change for change in draft.plan() if change.action == "delete"]
     assert [(change.kind, change.name, change.data) for change in lost] == [("queue", "jobs", True)]
     # The plan is of before the change: what it does not say is not done.
     with pytest.raises(DeployError, match="this would delete queue jobs"):
-        stage.deploy(plan=type(plan)(deployment=stage.place().deployment, changes=plan.changes, config=_config(stage)))
-    assert inventory(arm, stage.group)["queues"] == ["jobs"]
-    roles = len(inventory(arm, stage.group)["roleAssignments"])
-    outputs = stage.deploy()
-    left = inventory(arm, stage.group)
+        draft.deploy(plan=type(plan)(deployment=draft.place().deployment, changes=plan.changes, config=_config(draft)))
+    assert inventory(paper, draft.group)["queues"] == ["jobs"]
+    roles = len(inventory(paper, draft.group)["roleAssignments"])
+    outputs = draft.deploy()
+    left = inventory(paper, draft.group)
     assert left["queues"] == ["tasks"]
     assert len(left["roleAssignments"]) == roles - 1  # reading the table; sending and receiving moved along
-    assert served(arm, stage.group) == outputs.build_ids
-    with FaultProxy(arm.url, name_of) as proxy:
-        stage.url = proxy.url
-        stage.write("two", smaller)
-        stage.deploy()
+    assert served(paper, draft.group) == outputs.build_ids
+    with FaultProxy(paper.url, name_of) as proxy:
+        draft.url = proxy.url
+        draft.write("two", smaller)
+        draft.deploy()
         assert [name for name, _ in proxy.calls if not is_read(name)] == []
-        stage.url = arm.url
+        draft.url = paper.url
 
 
 def _config(stage: AzureStage) -> dict[str, str]:
@@ -136,46 +136,46 @@ def _config(stage: AzureStage) -> dict[str, str]:
     return placement.provider.render(placement.deployment)
 
 
-def test_destroy_leaves_data_and_nothing_else_until_it_is_asked(stage: AzureStage, arm: ArmServer) -> None:
-    stage.deploy()
-    stage.destroy(delete_data=False)
-    left = inventory(arm, stage.group)
+def test_destroy_leaves_data_and_nothing_else_until_it_is_asked(draft: AzureStage, paper: ArmServer) -> None:
+    draft.deploy()
+    draft.destroy(delete_data=False)
+    left = inventory(paper, draft.group)
     assert set(left) == {"storageAccounts", "blobServices", "tables", "namespaces", "queues", *NOTHING}
     assert len(left["storageAccounts"]) == 1
     assert (left["tables"], left["queues"]) == (["stock"], ["jobs"])
-    assert "keep: table stock" in stage.told()
-    outputs = stage.deploy()
-    assert served(arm, stage.group) == outputs.build_ids
-    stage.destroy()
-    assert inventory(arm, stage.group) == NOTHING
-    stage.destroy()  # of what is not there
+    assert "keep: table stock" in draft.told()
+    outputs = draft.deploy()
+    assert served(paper, draft.group) == outputs.build_ids
+    draft.destroy()
+    assert inventory(paper, draft.group) == NOTHING
+    draft.destroy()  # of what is not there
 
 
-def test_a_group_of_others_stays(stage: AzureStage, arm: ArmServer) -> None:
-    arm.world.groups[stage.group] = {
-        "id": f"/subscriptions/x/resourceGroups/{stage.group}",
-        "name": stage.group,
+def test_a_group_of_others_stays(draft: AzureStage, paper: ArmServer) -> None:
+    paper.world.groups[draft.group] = {
+        "id": f"/subscriptions/x/resourceGroups/{draft.group}",
+        "name": draft.group,
         "location": "westeurope",
     }
-    stage.location = ""
-    stage.write()
-    stage.deploy()
-    place = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{stage.group}"
+    draft.location = ""
+    draft.write()
+    draft.deploy()
+    place = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{draft.group}"
     other = f"{place}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/theirs"
-    arm.world.put(other, "2024-11-30", {"location": "westeurope"})
-    stage.destroy()
-    left = inventory(arm, stage.group)
+    paper.world.put(other, "2024-11-30", {"location": "westeurope"})
+    draft.destroy()
+    left = inventory(paper, draft.group)
     assert left == {"userAssignedIdentities": ["theirs"], **NOTHING, "group": True}
-    arm.world.delete(other)
+    paper.world.delete(other)
 
 
-def test_without_a_place_for_a_new_group_nothing_begins(stage: AzureStage, arm: ArmServer) -> None:
-    stage.location = ""
-    stage.write()
+def test_without_a_place_for_a_new_group_nothing_begins(draft: AzureStage, paper: ArmServer) -> None:
+    draft.location = ""
+    draft.write()
     with pytest.raises(ProviderError, match="there is no resource group") as caught:
-        stage.deploy()
+        draft.deploy()
     assert "az group create" in caught.value.hint
-    assert inventory(arm, stage.group) == NOTHING
+    assert inventory(paper, draft.group) == NOTHING
 
 
 def test_a_secret_that_was_changed_reaches_the_app(stage: AzureStage, arm: ArmServer) -> None:
