@@ -17,6 +17,7 @@ from tests.support.azure_stage import NOTHING, AzureStage, environment, inventor
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.local_stage import wait_for
 
+from pys_multi_providers.azure import apps
 from pys_multi_tools.errors import DeployError, ProviderError
 
 START = "arm.PUT deployments"
@@ -86,6 +87,22 @@ def test_another_publishing_is_waited_for(draft: AzureStage, paper: ArmServer) -
     outputs = draft.deploy()
     assert served(paper, draft.group) == outputs.build_ids
     assert "another publishing is on its way" in draft.told()
+
+
+def test_a_publishing_of_which_nobody_knows_any_more_is_judged_by_what_serves(
+    draft: AzureStage, paper: ArmServer, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apps, "_LOST", 0.2)
+    lost = refusal("NotFound", "deployment not found", 404)
+    proxy.arm(Fault("scm.GET api /api/deployments", 1, "refuse", times=999, answer=lost))
+    outputs = draft.deploy()
+    assert proxy.fired
+    assert served(paper, draft.group) == outputs.build_ids
+    draft.write("two")
+    paper.sites.outcomes = ["old code", "old code"]
+    proxy.arm(Fault("scm.GET api /api/deployments", 1, "refuse", times=999, answer=lost))
+    with pytest.raises(DeployError, match="it serves not"):
+        draft.deploy()
 
 
 def test_rights_that_are_not_known_everywhere_yet_are_waited_for(
