@@ -69,6 +69,14 @@ class Context:
         return float("inf") if self.deadline is None else self.deadline - time()
 
 
+def is_trace(text: str) -> bool:
+    """Whether it is a ``traceparent`` (W3C Trace Context, section 3.2)."""
+    parts = text.split("-")
+    return [len(part) for part in parts[:4]] == [2, 32, 16, 2] and _HEX.issuperset("".join(parts[:4]))
+
+
+_HEX = frozenset("0123456789abcdef")
+
 _current: ContextVar[Context | None] = ContextVar("pys_multi_context", default=None)
 
 

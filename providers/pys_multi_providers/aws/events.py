@@ -1,9 +1,8 @@
-"""Records of SQS, SNS, S3 and EventBridge, pys-multi's own envelope ↔ Message and Event; imported when one comes."""
+"""Records of SQS, SNS, S3 and EventBridge → Message and Event; imported when one comes."""
 
 from __future__ import annotations
 
-from time import time as now
-
+from pys_multi.events import seconds
 from pys_multi.messages import Event, Message
 
 TYPE_CHECKING = False
@@ -47,22 +46,6 @@ def trace_of(context: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
-def without_secrets(error: Exception) -> Exception:
-    """The exception, or one of the same name without the secrets in its text: Lambda writes it into the log itself."""
-    text, shown = str(error), plain_text(str(error))
-    if text == shown:
-        return error
-    renamed: Exception = type(type(error).__name__, (Exception,), {})(shown)
-    return renamed.with_traceback(error.__traceback__)
-
-
-def plain_text(text: str) -> str:
-    """The text without the secrets that this process has read."""
-    from pys_multi.logs import masked
-
-    return masked(text)
-
-
 def messages_of_sqs(records: list[Json]) -> list[Message]:
     """Messages of an SQS event ("Using Lambda with Amazon SQS", example event)."""
     return [
@@ -93,7 +76,7 @@ def messages_of_sns(records: list[Json]) -> list[Message]:
                 if value["Type"] != "Binary"
             },
             id=record["Sns"]["MessageId"],
-            sent_at=_seconds(record["Sns"].get("Timestamp", "")),
+            sent_at=seconds(record["Sns"].get("Timestamp", "")),
         )
         for record in records
     ]
@@ -129,7 +112,7 @@ def events_of_s3(records: list[Json], buckets: Mapping[str, str], attempt: int =
             "created" if record["eventName"].startswith("ObjectCreated:") else "deleted",
             # The sequencer orders the events of one key, and tells two of them apart.
             id=f"{bucket}/{about['key']}/{about.get('sequencer', '')}",
-            time=_seconds(record["eventTime"]),
+            time=seconds(record["eventTime"]),
             bucket=_resource(bucket, buckets),
             key=unquote_plus(about["key"]),
             size=about.get("size", 0),
@@ -147,7 +130,7 @@ def event_of_s3(event: Json, buckets: Mapping[str, str]) -> Event:
     return Event(
         kind,
         id=event["id"],
-        time=_seconds(event["time"]),
+        time=seconds(event["time"]),
         bucket=_resource(bucket, buckets),
         key=about["key"],
         size=about.get("size", 0),
@@ -159,66 +142,3 @@ def _resource(bucket: str, buckets: Mapping[str, str]) -> str:
     if bucket not in buckets:
         raise LookupError(f"{bucket!r} is no bucket of this service: it has {', '.join(buckets) or 'none'}")
     return buckets[bucket]
-
-
-def messages_of(plain: list[Json], request_id: str) -> list[Message]:
-    """Messages of pys-multi's own envelope; one without an id gets one from the request's."""
-    return [
-        _message(
-            entry["body"],
-            {**entry.get("attributes", {}), **({ENCODING: "base64"} if entry.get("base64") else {})},
-            id=entry.get("id") or f"{request_id}-{number}",
-            attempt=entry.get("attempt", 1),
-            sent_at=entry.get("sent_at", 0.0),
-            group=entry.get("group", ""),
-        )
-        for number, entry in enumerate(plain)
-    ]
-
-
-def event_of(plain: Json) -> Event:
-    """The event of pys-multi's own envelope.
-
-    EventBridge Scheduler fills time (ISO 8601), id and attempt in as text, where the schedule's input has its
-    placeholders ("Adding context attributes" of its user guide).
-    """
-    time = plain.get("time") or now()
-    return Event(
-        plain.get("kind", "schedule"),
-        id=plain.get("id", ""),
-        time=_seconds(time) if isinstance(time, str) else time,
-        bucket=plain.get("bucket", ""),
-        key=plain.get("key", ""),
-        size=plain.get("size", 0),
-        etag=plain.get("etag", ""),
-        attempt=int(plain.get("attempt", 1)),
-    )
-
-
-def is_due(envelope: Json, time: float) -> bool:
-    """Whether a run counts that EventBridge Scheduler made at a time it was due.
-
-    Not every neutral schedule has a counterpart there: such a one is made more often, and its input says under
-    ``only`` when it has to have a tick, under ``unless`` when it must not.
-    """
-    return not any(
-        wanted in envelope and _has_tick(envelope[wanted], time) is not (wanted == "only")
-        for wanted in ("only", "unless")
-    )
-
-
-def _has_tick(schedule: Json, time: float) -> bool:
-    from datetime import UTC, datetime, timedelta
-
-    from pys_multi.schedules import parse
-
-    minute = datetime.fromtimestamp(time // 60 * 60, UTC)
-    return parse(schedule["expression"], schedule["timezone"]).next_after(minute - timedelta(minutes=1)) == minute
-
-
-def _seconds(text: str) -> float:
-    if not text:
-        return 0.0
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()

@@ -14,7 +14,7 @@ from os import environ
 from time import time
 
 from pys_multi.encoding import parse_json
-from pys_multi.messages import Context
+from pys_multi.messages import Context, is_trace
 from pys_multi.runtime import load
 from pys_multi_providers.aws.fronts import FRONTS, MAX_PAYLOAD, known_to_aws, respond_v2
 
@@ -70,7 +70,7 @@ class Adapter:
             try:
                 return self._event(event, context, about)
             except Exception as error:
-                from pys_multi_providers.aws.events import without_secrets
+                from pys_multi.events import without_secrets
 
                 raise without_secrets(error) from None
         request = self._request(event, self._base_path)
@@ -236,32 +236,23 @@ class Adapter:
         return failed
 
     def _own(self, envelope: Json, about: Context) -> Any:
-        from pys_multi_providers.aws.events import event_of, is_due, messages_of, plain_text
+        from pys_multi.events import answer_of, event_of, is_due, messages_of
 
         if envelope.get("health"):
             return self._runtime.health()
         if "messages" in envelope:
             messages = messages_of(envelope["messages"], about.request_id)
             failures = self._runtime.messages(envelope["trigger"], messages, about)
-            return {"failures": {failure.id: plain_text(failure.error) for failure in failures}}
+            return answer_of({failure.id: failure.error for failure in failures})
         event = event_of(envelope.get("event", {}))
         if is_due(envelope, event.time):
             self._runtime.event(envelope["trigger"], event, about)
-        return {"failures": {}}
+        return answer_of({})
 
 
 # ---- traces
 
 _TRACE = "_X_AMZN_TRACE_ID"
-
-
-def is_trace(text: str) -> bool:
-    """Whether it is a ``traceparent`` (W3C Trace Context, section 3.2)."""
-    parts = text.split("-")
-    return [len(part) for part in parts[:4]] == [2, 32, 16, 2] and _HEX.issuperset("".join(parts[:4]))
-
-
-_HEX = frozenset("0123456789abcdef")
 
 
 def trace_parent(header: str) -> str:

@@ -1,4 +1,4 @@
-"""Service Bus messages, timers, Event Grid's events and pys-multi's own envelope → Message and Event.
+"""Service Bus messages, timers and Event Grid's events → Message and Event.
 
 Service Bus. The body comes as bytes (the trigger's data type is binary), what was sent with it as application
 properties ("Message metadata" of the Service Bus trigger; ``servicebus.py`` of azure-functions 1.26 and 2.3). The
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from time import time
 
+from pys_multi.events import seconds
 from pys_multi.messages import Event, Message
 
 TYPE_CHECKING = False
@@ -161,65 +162,3 @@ def due_at(timer: Any, schedule: Schedule) -> float | None:
     minute = datetime.fromtimestamp(moment // 60 * 60, UTC)
     is_due = schedule.next_after(minute - timedelta(minutes=1)) == minute
     return minute.timestamp() if is_due else None
-
-
-# ---- by hand
-
-
-def messages_of(plain: list[Json], request_id: str) -> list[Message]:
-    """Messages of pys-multi's own envelope; one without an id gets one from the request's."""
-    return [
-        _message(
-            entry["body"].encode(),
-            {**entry.get("attributes", {}), **({ENCODING: "base64"} if entry.get("base64") else {})},
-            id=entry.get("id") or f"{request_id}-{number}",
-            attempt=entry.get("attempt", 1),
-            sent_at=entry.get("sent_at", 0.0),
-            group=entry.get("group", ""),
-        )
-        for number, entry in enumerate(plain)
-    ]
-
-
-def event_of(plain: Json) -> Event:
-    """The event of pys-multi's own envelope; time in seconds since the epoch or ISO 8601."""
-    moment = plain.get("time", 0.0)
-    return Event(
-        plain.get("kind", "schedule"),
-        id=plain.get("id", ""),
-        time=seconds(moment) if isinstance(moment, str) else moment,
-        bucket=plain.get("bucket", ""),
-        key=plain.get("key", ""),
-        size=plain.get("size", 0),
-        etag=plain.get("etag", ""),
-        attempt=int(plain.get("attempt", 1)),
-    )
-
-
-def seconds(text: str) -> float:
-    """Seconds since the epoch of a time in ISO 8601, in UTC where it says no zone; of .NET, with seven digits."""
-    from datetime import UTC, datetime
-
-    head, dot, rest = text.partition(".")
-    digits = len(rest) - len(rest.lstrip("0123456789"))
-    moment = datetime.fromisoformat(f"{head}{dot}{rest[: min(digits, 6)]}{rest[digits:]}")
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
-
-
-# ---- what leaves
-
-
-def without_secrets(error: BaseException) -> Exception:
-    """The exception, or one of the same name without the secrets in its text: the worker hands it to the host."""
-    text, shown = str(error), plain_text(str(error))
-    if isinstance(error, Exception) and text == shown:
-        return error
-    renamed: Exception = type(type(error).__name__, (Exception,), {})(shown)
-    return renamed.with_traceback(error.__traceback__)
-
-
-def plain_text(text: str) -> str:
-    """The text without the secrets that this process has read."""
-    from pys_multi.logs import masked
-
-    return masked(text)

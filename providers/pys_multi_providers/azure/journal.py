@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from pys_multi.events import seconds
 from pys_multi_providers.azure.engine import Engine
 from pys_multi_providers.azure.index import id_of
 from pys_multi_providers.azure.kinds import KINDS
-from pys_multi_providers.azure.telemetry import Telemetry, among, seconds
+from pys_multi_providers.azure.telemetry import Telemetry, among
 from pys_multi_tools.deployment import LogRecord
 
 Json = dict[str, Any]

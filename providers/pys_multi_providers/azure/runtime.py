@@ -15,7 +15,7 @@ from time import time
 from pys_multi.encoding import parse_json
 from pys_multi.errors import HTTPError
 from pys_multi.http import Request, Response
-from pys_multi.messages import Context, Message
+from pys_multi.messages import Context, Message, is_trace
 from pys_multi.runtime import load
 from pys_multi_providers.azure.deadlines import Deadlines, TimeIsUp
 
@@ -164,7 +164,7 @@ class Entry:
 
     def _handle(self, reaction: Reaction, messages: list[Message], about: Context) -> dict[str, str]:
         """What of a batch failed, id → why."""
-        from pys_multi_providers.azure.events import plain_text
+        from pys_multi.logs import masked
 
         about.deadline = deadline = time() + self._timeout
         try:
@@ -173,10 +173,10 @@ class Entry:
             failures = self._deadlines.run(
                 lambda found: self._runtime.messages(reaction.id, found, about), messages, deadline
             )
-            return {failure.id: plain_text(failure.error) for failure in failures}
+            return {failure.id: masked(failure.error) for failure in failures}
         except (Exception, TimeIsUp) as error:
             why = "its function's time was up" if isinstance(error, TimeIsUp) else f"{type(error).__name__}: {error}"
-            return {message.id: plain_text(why) for message in messages}
+            return {message.id: masked(why) for message in messages}
 
     def _blobs(self, reaction: Reaction, messages: list[Message], about: Context) -> dict[str, str]:
         from pys_multi_providers.azure.events import events_of_blobs
@@ -189,9 +189,10 @@ class Entry:
 
     def timer(self, trigger: str, given: Any, context: Any) -> None:
         """A run of a timer, which is one of its schedule unless that has no tick then. Raises what the handler did."""
+        from pys_multi.events import without_secrets
         from pys_multi.messages import Event
         from pys_multi.schedules import parse
-        from pys_multi_providers.azure.events import due_at, without_secrets
+        from pys_multi_providers.azure.events import due_at
 
         settings = self._reactions[trigger].settings
         due = due_at(given, parse(settings["expression"], settings["timezone"]))
@@ -211,6 +212,8 @@ class Entry:
 
     def _own(self, request: Request) -> Response:
         """The answer to an envelope: {"messages": […]} or {"event": {…}}, or {"health": true}."""
+        from pys_multi.events import answer_of
+
         envelope = request.json()
         if not isinstance(envelope, dict):
             raise HTTPError(400, "an envelope is a JSON object")
@@ -221,20 +224,20 @@ class Entry:
         reaction = self._reactions.get(trigger)
         if reaction is None:
             raise HTTPError(404, f"no trigger {trigger!r} is here; there is {', '.join(self._reactions) or 'none'}")
-        return Response.json({"failures": self._by_hand(reaction, envelope, request.context)})
+        return Response.json(answer_of(self._by_hand(reaction, envelope, request.context)))
 
     def _by_hand(self, reaction: Reaction, envelope: Json, about: Context) -> dict[str, str]:
-        from pys_multi_providers.azure.events import event_of, messages_of, plain_text
+        from pys_multi.events import event_of, messages_of
 
         if reaction.kind in ("consume", "subscribe"):
             messages = messages_of(envelope.get("messages", []), about.request_id)
             failures = self._runtime.messages(reaction.id, messages, about)
-            return {failure.id: plain_text(failure.error) for failure in failures}
-        event = event_of({"time": time(), **envelope.get("event", {})})
+            return {failure.id: failure.error for failure in failures}
+        event = event_of(envelope.get("event", {}))
         try:
             self._runtime.event(reaction.id, event, about)
         except Exception as error:
-            return {event.id or reaction.id: plain_text(f"{type(error).__name__}: {error}")}
+            return {event.id or reaction.id: f"{type(error).__name__}: {error}"}
         return {}
 
 
@@ -252,15 +255,6 @@ def known_to_azure(request: Request) -> object:
     if request.principal is None:
         raise HTTPError(403, "this route is private: send a key of the function app in x-functions-key")
     return request.principal
-
-
-def is_trace(text: str) -> bool:
-    """Whether it is a ``traceparent`` (W3C Trace Context, section 3.2)."""
-    parts = text.split("-")
-    return [len(part) for part in parts[:4]] == [2, 32, 16, 2] and _HEX.issuperset("".join(parts[:4]))
-
-
-_HEX = frozenset("0123456789abcdef")
 
 
 def _trace_of(context: Any) -> str:

@@ -66,9 +66,3 @@ def among(values: Iterable[str]) -> str:
 def moment(seconds: float) -> str:
     """ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def seconds(time: str) -> float:
-    """Since the epoch; Azure writes seven digits after the point."""
-    head, dot, rest = time.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{head}{dot}{rest[:6]}+00:00").timestamp()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pys_multi.events import seconds
 from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.engine import Engine
 from pys_multi_providers.gcp.events import Push
-from pys_multi_providers.gcp.journal import seconds
 from pys_multi_providers.gcp.kinds import SUBSCRIPTIONS, TOPICS
 from pys_multi_providers.gcp.observe import queue_names
 from pys_multi_tools.deployment import DeadLetter

@@ -9,15 +9,13 @@ from __future__ import annotations
 from time import sleep, time
 
 from pys_multi.errors import HTTPError
+from pys_multi.events import answer_of, event_of, is_due, messages_of
 from pys_multi.http import Response
 from pys_multi_providers.gcp.events import (
     DUE,
     Push,
-    event_of,
     event_of_notification,
-    is_due,
     message_of_cloud_event,
-    messages_of,
     object_event_of_cloud_event,
     push_of_cloud_event,
 )
@@ -119,7 +117,7 @@ class Deliveries:
             failures = self._messages(trigger, [message], request)
             return failures[0].error if failures else None
         if kind == "schedule":
-            return self._event(event_of({"id": push.id}, push.published), trigger, request)
+            return self._event(event_of({"id": push.id, "time": push.published}), trigger, request)
         from json import loads
 
         found = loads(push.message().body or b"{}")
@@ -212,7 +210,7 @@ class Deliveries:
             failures = self._messages(trigger, [message_of_cloud_event(event)], request)
             return self._answer(failures[0].error if failures else None)
         if kind == "schedule":
-            return self._answer(self._event(event_of({"id": event.id}, event.time), trigger, request))
+            return self._answer(self._event(event_of({"id": event.id, "time": event.time}), trigger, request))
         bucket = self._runtime.settings_of(trigger)["bucket"]
         created = object_event_of_cloud_event(event, bucket)
         return self._answer(self._event(self._fitting(created, trigger), trigger, request))
@@ -224,23 +222,19 @@ class Deliveries:
 
     def _own(self, found: Json, trigger: str, kind: str, request: Request) -> Response:
         """The envelope of schedules and of `invoke`: an answer says what failed, as {"failures": {id: why}}."""
-        from pys_multi.logs import masked
-
         if kind in ("consume", "subscribe"):
             messages = messages_of(found["messages"], request.request_id)
             failed = self._messages(trigger, messages, request)
             failures = {failure.id: failure.error for failure in failed}
         else:
-            event = event_of(found["event"], request.headers.get("x-cloudscheduler-scheduletime"))
+            # A job's body cannot hold when it was due: Scheduler says it beside it.
+            due = request.headers.get("x-cloudscheduler-scheduletime")
+            event = event_of({"id": due, **found["event"], "time": due} if due else found["event"])
             if not is_due(found, event.time):
-                return Response.json({"failures": {}})
-            if kind == "schedule" and not event.time:
-                event.time = time()
+                return Response.json(answer_of({}))
             error = self._event(event, trigger, request)
             failures = {} if error is None else {event.id: error}
-        return Response.json(
-            {"failures": {id: masked(why) for id, why in failures.items()}}, status=500 if failures else 200
-        )
+        return Response.json(answer_of(failures), status=500 if failures else 200)
 
 
 def _context_of(request: Request) -> Context:

@@ -1,11 +1,12 @@
-"""Pub/Sub pushes, Storage notifications, Scheduler jobs, CloudEvents and pys-multi's own envelope → Message and Event.
+"""Pub/Sub pushes, Storage notifications and CloudEvents → Message and Event; imported when one arrives.
 
-Imported when one arrives. Formats: "Push subscriptions" (wrapped messages), "Pub/Sub notifications for Cloud Storage"
-and "HTTP target" of Cloud Scheduler, in Google's documentation of 2026-11.
+Formats: "Push subscriptions" (wrapped messages) and "Pub/Sub notifications for Cloud Storage", in Google's
+documentation of 2026-11.
 """
 
 from __future__ import annotations
 
+from pys_multi.events import seconds
 from pys_multi.messages import Event, Message
 
 TYPE_CHECKING = False
@@ -144,72 +145,3 @@ def object_event_of_cloud_event(event: CloudEvent, bucket: str) -> Event | None:
     if event.type not in _OBJECT_TYPES or not isinstance(event.data, dict):
         return None
     return event_of_notification({"eventType": _OBJECT_TYPES[event.type]}, event.data, bucket, 1)
-
-
-def messages_of(plain: list[Json], request_id: str) -> list[Message]:
-    """Messages of pys-multi's own envelope; one without an id gets one from the request's."""
-    messages = []
-    for number, entry in enumerate(plain):
-        body = entry["body"].encode()
-        if entry.get("base64"):
-            from binascii import a2b_base64
-
-            body = a2b_base64(body)
-        messages.append(
-            Message(
-                body,
-                id=entry.get("id") or f"{request_id}-{number}",
-                attributes=entry.get("attributes"),
-                attempt=entry.get("attempt", 1),
-                sent_at=entry.get("sent_at", 0.0),
-                group=entry.get("group", ""),
-            )
-        )
-    return messages
-
-
-def event_of(plain: Json, scheduled: str | None) -> Event:
-    """The event of pys-multi's own envelope. scheduled: when Scheduler says that it was due (X-CloudScheduler-
-    ScheduleTime), which a job's body cannot hold."""
-    time = scheduled or plain.get("time", 0.0)
-    when = seconds(time) if isinstance(time, str) else time
-    return Event(
-        plain.get("kind", "schedule"),
-        id=plain.get("id") or scheduled or "",
-        time=when,
-        bucket=plain.get("bucket", ""),
-        key=plain.get("key", ""),
-        size=plain.get("size", 0),
-        etag=plain.get("etag", ""),
-        attempt=plain.get("attempt", 1),
-    )
-
-
-def is_due(envelope: Json, time: float) -> bool:
-    """Whether a run counts that Scheduler made at a time it was due.
-
-    Not every neutral schedule has a counterpart there: such a one is made more often, and its body says under
-    ``only`` when it has to have a tick, under ``unless`` when it must not.
-    """
-    return not any(
-        wanted in envelope and _has_tick(envelope[wanted], time) is not (wanted == "only")
-        for wanted in ("only", "unless")
-    )
-
-
-def _has_tick(schedule: Json, time: float) -> bool:
-    from datetime import UTC, datetime, timedelta
-
-    from pys_multi.schedules import parse
-
-    minute = datetime.fromtimestamp(time // 60 * 60, UTC)
-    return parse(schedule["expression"], schedule["timezone"]).next_after(minute - timedelta(minutes=1)) == minute
-
-
-def seconds(text: str) -> float:
-    """Seconds since the epoch of a time as Google writes it (RFC 3339, up to nanoseconds); 0 for an empty one."""
-    if not text:
-        return 0.0
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pys_multi.events import seconds
 from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.engine import Engine
 from pys_multi_tools.deployment import LogRecord
@@ -104,13 +105,6 @@ def record_of(entry: Mapping[str, Any], services: Mapping[str, str]) -> LogRecor
         instance=str((entry.get("labels") or {}).get("instanceId", ""))[-8:],
         fields={**own, **fields},
     )
-
-
-def seconds(text: str) -> float:
-    """A time of Google's as seconds since the epoch; its fraction may have nine digits."""
-    if not text:
-        return 0.0
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _text(at: float) -> str:

@@ -11,6 +11,7 @@ from time import time
 
 from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
+from pys_multi.events import seconds
 from pys_multi.resources import ObjectInfo, Table
 from pys_multi_providers.gcp.calls import Google, Refused, address_of
 from pys_multi_providers.gcp.events import DUE, PACKED, pack
@@ -283,8 +284,6 @@ def _related(about: bytes, data: bytes) -> tuple[str, bytes]:
 
 
 def _info(found: Json) -> ObjectInfo:
-    from pys_multi_providers.gcp.events import seconds
-
     return ObjectInfo(
         found["name"],
         int(found.get("size", 0)),

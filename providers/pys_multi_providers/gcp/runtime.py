@@ -14,7 +14,7 @@ from os import environ, urandom
 
 from pys_multi.encoding import parse_json
 from pys_multi.http import Request
-from pys_multi.messages import Context
+from pys_multi.messages import Context, is_trace
 from pys_multi.runtime import BODILESS, load, stream_of
 from pys_multi_providers.gcp.callers import Callers, is_open
 from pys_multi_providers.gcp.turns import TimeIsUp, Turns
@@ -211,22 +211,18 @@ def _body(environ: Environ) -> bytes:
 def _trace_of(environ: Environ) -> str:
     """The W3C ``traceparent``, made of Google's own header where there is only that one; empty without either."""
     given: str = environ.get("HTTP_TRACEPARENT", "")
-    if given:
-        parts = given.split("-")
-        if [len(part) for part in parts[:4]] == [2, 32, 16, 2] and _HEX.issuperset("".join(parts[:4])):
-            return given
+    if given and is_trace(given):
+        return given
     found: str = environ.get("HTTP_X_CLOUD_TRACE_CONTEXT", "")
     if not found:
         return ""
     # TRACE_ID/SPAN_ID;o=OPTIONS ("Trace context", legacy header); the span is a decimal number.
     trace, _, rest = found.partition("/")
     span, _, options = rest.partition(";o=")
-    if len(trace) != 32 or not _HEX.issuperset(trace) or not (span.isascii() and span.isdigit()) or len(span) > 20:
+    if not (span.isascii() and span.isdigit()) or len(span) > 20:
         return ""
-    return f"00-{trace}-{int(span) % 2**64:016x}-{'01' if options == '1' else '00'}"
-
-
-_HEX = frozenset("0123456789abcdef")
+    made = f"00-{trace}-{int(span) % 2**64:016x}-{'01' if options == '1' else '00'}"
+    return made if is_trace(made) else ""
 
 
 def _status_line(status: int) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pys_multi.resources import Outgoing
-from pys_multi_providers.aws.events import event_of, is_due, messages_of_sns, messages_of_sqs, trace_of
+from pys_multi_providers.aws.events import messages_of_sns, messages_of_sqs, trace_of
 from pys_multi_providers.aws.resources import _entry
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
@@ -78,20 +78,6 @@ def test_an_ordered_queue_delays_no_single_message() -> None:
 def test_a_notification_without_attributes_is_read() -> None:
     [message] = messages_of_sns([{"Sns": {"MessageId": "1", "Message": "m", "MessageAttributes": None}}])
     assert (message.id, message.text, message.attributes, message.sent_at) == ("1", "m", {}, 0.0)
-
-
-def test_what_the_scheduler_fills_in_is_read() -> None:
-    event = event_of({"time": "2022-03-22T18:59:43Z", "attempt": "2", "id": "d32c5kddcf5bb8c3"})
-    assert (event.kind, event.time, event.attempt, event.id) == ("schedule", 1647975583.0, 2, "d32c5kddcf5bb8c3")
-
-
-@given(st.integers(0, 100_000))
-def test_only_and_unless_are_each_others_opposite(minute: int) -> None:
-    schedule = {"expression": "every 7 minutes", "timezone": "UTC"}
-    due = is_due({"only": schedule}, minute * 60.0 + 12)
-    assert due is (minute % 7 == 0)
-    assert is_due({"unless": schedule}, minute * 60.0) is not due
-    assert is_due({}, minute * 60.0)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.support.aws_cron import AwsCron
 
 from pys_multi.errors import DefinitionError
+from pys_multi.events import is_due
 from pys_multi.schedules import Cron, parse
 from pys_multi_providers.aws.cron import translate
-from pys_multi_providers.aws.events import is_due
 from pys_multi_tools.daylight import skipped
 
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2031, 1, 1), timezones=st.just(UTC))

@@ -16,16 +16,13 @@ from hypothesis import strategies as st
 from tests.support.azure_host.triggers import _metadata
 from tests.support.service_bus import Stored, _alone, _of_batch
 
+from pys_multi.events import seconds
 from pys_multi.resources import Outgoing
 from pys_multi.schedules import parse
 from pys_multi_providers.azure.events import (
     due_at,
-    event_of,
     events_of_blobs,
     message_of,
-    messages_of,
-    seconds,
-    without_secrets,
 )
 from pys_multi_providers.azure.resources import _delayed, _message
 
@@ -180,32 +177,3 @@ def test_a_timer_that_runs_more_often_than_its_schedule_is_not_due() -> None:
     assert due_at(timer("2026-01-15T03:30:00Z"), schedule) == seconds("2026-01-15T03:30:00Z")
     assert due_at(timer("2026-01-15T02:30:00Z"), schedule) is None
     assert due_at(timer("2026-07-15T02:30:00Z"), schedule) == seconds("2026-07-15T02:30:00Z")
-
-
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)))
-def test_times_of_dot_net_are_read_to_the_microsecond(moment: datetime) -> None:
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S.%f")
-    exact = moment.replace(tzinfo=UTC).timestamp()
-    assert seconds(f"{text}9Z") == seconds(f"{text}9+00:00") == seconds(text) == exact
-
-
-# ---- by hand
-
-
-def test_messages_of_an_envelope_get_ids() -> None:
-    plain = [{"body": "a"}, {"body": "AP8=", "base64": True, "id": "x", "attempt": 2, "attributes": {"k": "v"}}]
-    first, second = messages_of(plain, "r")
-    assert (first.id, first.body, first.attempt) == ("r-0", b"a", 1)
-    assert (second.id, second.body, second.attempt, second.attributes) == ("x", b"\x00\xff", 2, {"k": "v"})
-
-
-def test_an_event_of_an_envelope_has_its_time_in_either_form() -> None:
-    assert event_of({"time": "2026-11-24T10:00:00Z"}).time == event_of({"time": 1795514400.0}).time
-
-
-def test_an_error_leaves_without_the_secrets_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pys_multi.resources.revealed_secrets", {"canary-5f1d"})
-    shown = without_secrets(ValueError("the key is canary-5f1d"))
-    assert (type(shown).__name__, str(shown)) == ("ValueError", "the key is ***")
-    plain = KeyError("nothing in it")
-    assert without_secrets(plain) is plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pys_multi.events import seconds
 from pys_multi_providers.azure import telemetry
 from pys_multi_providers.azure.journal import record_of
 
@@ -17,7 +18,7 @@ def _row(message: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_record_of_the_service_keeps_its_fields() -> None:
-    at = telemetry.seconds("2026-11-24T10:00:00.1234567Z")
+    at = seconds("2026-11-24T10:00:00.1234567Z")
     line = {"time": at - 1, "level": "WARNING", "message": "low", "request_id": "r", "function": "x", "sku": "a"}
     record = record_of(_row(json.dumps(line)), APPS)
     assert record is not None
@@ -39,4 +40,4 @@ def test_what_is_printed_and_what_the_host_says_are_records_too() -> None:
 
 def test_texts_in_kusto_stay_texts() -> None:
     assert telemetry.among(["a'b", "c\\"]) == "('a\\'b', 'c\\\\')"
-    assert telemetry.seconds(telemetry.moment(1_700_000_000.5)) == 1_700_000_000.5
+    assert seconds(telemetry.moment(1_700_000_000.5)) == 1_700_000_000.5

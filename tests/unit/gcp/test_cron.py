@@ -14,9 +14,9 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from pys_multi.errors import DefinitionError
+from pys_multi.events import is_due
 from pys_multi.schedules import Cron, parse
 from pys_multi_providers.gcp.cron import translate
-from pys_multi_providers.gcp.events import is_due
 
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2031, 1, 1), timezones=st.just(UTC))
 #: Without daylight saving time, as Scheduler promises nothing for the hours of a change.

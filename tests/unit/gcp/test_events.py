@@ -11,17 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pys_multi.cloudevents import CloudEvent
+from pys_multi.events import seconds
 from pys_multi.resources import Outgoing
 from pys_multi_providers.gcp.events import (
     Push,
-    event_of,
     event_of_notification,
-    is_due,
     message_of_cloud_event,
-    messages_of,
     object_event_of_cloud_event,
     push_of_cloud_event,
-    seconds,
 )
 from pys_multi_providers.gcp.resources import _entry
 
@@ -180,46 +177,3 @@ def test_any_other_cloud_event_is_a_message_with_its_attributes() -> None:
     assert (message.id, message.json()) == ("e1", {"order": 7})
     assert message.attributes["ce-type"] == "order.paid"
     assert message.sent_at == seconds("2026-11-24T10:00:00Z")
-
-
-# ---- pys-multi's own
-
-
-def test_the_envelope_of_invoke() -> None:
-    plain = [{"body": "text"}, {"body": "AAE=", "base64": True, "id": "i", "attributes": {"a": "b"}, "attempt": 3}]
-    first, second = messages_of(plain, "r")
-    assert (first.body, first.id, first.attempt) == (b"text", "r-0", 1)
-    assert (second.body, second.id, second.attributes, second.attempt) == (b"\0\1", "i", {"a": "b"}, 3)
-
-
-def test_a_schedule_is_due_when_scheduler_says_so() -> None:
-    event = event_of({"kind": "schedule"}, "2026-11-24T10:15:00.000001Z")
-    assert (event.kind, event.time) == ("schedule", seconds("2026-11-24T10:15:00.000001Z"))
-    assert event.id  # the same at every try
-
-
-def test_a_run_counts_only_where_its_own_schedule_has_a_tick() -> None:
-    monday, tuesday = seconds("2026-11-23T04:30:10Z"), seconds("2026-11-24T04:30:10Z")
-    on_mondays = {"expression": "30 4 * * 1", "timezone": "UTC"}
-    assert is_due({"only": on_mondays}, monday)
-    assert not is_due({"only": on_mondays}, tuesday)
-    assert not is_due({"unless": on_mondays}, monday)
-    assert is_due({"unless": on_mondays}, tuesday)
-    assert is_due({}, monday)
-
-
-# ---- times
-
-
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)), st.integers(0, 9))
-def test_times_are_read_to_the_microsecond(when: datetime, digits: int) -> None:
-    fraction = f"{when.microsecond:06d}000"[:digits]
-    text = when.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + "Z"
-    kept = int(fraction.ljust(6, "0")[:6] or 0)
-    assert seconds(text) == when.replace(microsecond=kept).timestamp()
-
-
-def test_times_with_an_offset() -> None:
-    assert seconds("2026-11-24T11:00:00.123456789+01:00") == seconds("2026-11-24T10:00:00.123456Z")
-    assert seconds("2026-11-24T09:00:00.5-01:00") == seconds("2026-11-24T10:00:00.5Z")
-    assert seconds("") == 0
