@@ -19,16 +19,20 @@ completed or abandoned by itself, and Service Bus counts deliveries and keeps de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from re import sub
+from typing import TYPE_CHECKING
 
 from pys_multi.model import Function, Mount, Route, Service
 from pys_multi.routing import Template
 from pys_multi.runtime import HEALTH_PATH
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.render import render
+
+if TYPE_CHECKING:
+    from pys_multi.routing import Segment
 
 #: What of this provider ships into a function.
 RUNTIME_MODULES = tuple(
@@ -60,6 +64,8 @@ _ROOM = 4
 
 #: A route's template as ASP.NET writes it: its segments, each text, "{pN}" or "{pN:regex(…)}", or "{*pN}" at the end.
 _Pattern = tuple[str, ...]
+#: A pattern, a method or "*", and whether that needs no key.
+_Asked = tuple[_Pattern, str, bool]
 #: The constraint of a whole number: ASP.NET's own "int" and "long" have no more digits than they can hold, and a sign.
 _INT = "regex(^[0-9]+$)"
 
@@ -174,9 +180,29 @@ def http_of(function: Function) -> list[Entry]:
 
 
 def conflicts(function: Function) -> list[str]:
-    """Public routes that Azure cannot tell from a private one of the same function, so that they need a key."""
+    """Public routes that Azure cannot tell from a private one of the same function, so that some or all of their
+    paths need a key."""
+    asked = _all_asked(function)
+    closed = [(pattern, method, _vague(route)) for route, pattern, method, is_open in asked if not is_open]
+
+    def is_clear(route: Route | Mount, pattern: _Pattern, method: str) -> bool:
+        own = _vague(route)
+        return not any(
+            # Either takes paths of the other one, that is tried before it: the other by what it cannot say, or this one
+            # by what the other leaves open where this one cannot say it.
+            (vague or any(at >= len(other) or other[at].startswith("{") for at in own))
+            and _rank(other) < _rank(pattern)
+            and _overlap(pattern, other)
+            for other, wanted, vague in closed
+            if method == wanted or "*" in (method, wanted)
+        )
+
     return sorted(
-        {route.id for route, pattern, method, is_open in _all_asked(function) if _is_open(route) and not is_open}
+        {
+            route.id
+            for route, pattern, method, is_open in asked
+            if _is_open(route) and route.id != HEALTH_PATH and not (is_open and is_clear(route, pattern, method))
+        }
     )
 
 
@@ -188,6 +214,7 @@ def _is_open(route: Route | Mount) -> bool:
 def _mixed(function: Function) -> Iterator[Entry]:
     """A function for every private template and every public one that overlaps with it, the most specific first."""
     asked = [(pattern, method, is_open) for _, pattern, method, is_open in _all_asked(function)]
+    asked += list(_parents(asked))
     private = {pattern for pattern, _, is_open in asked if not is_open}
     found: dict[tuple[_Pattern, bool], set[str]] = {}
     for pattern, method, is_open in asked:
@@ -202,30 +229,65 @@ def _mixed(function: Function) -> Iterator[Entry]:
         )
 
 
+def _parents(asked: Sequence[_Asked]) -> Iterator[_Asked]:
+    """What is above "/a/{rest:path}": to Azure "/a" is of it, while here it is of a later route, or of none."""
+    known = {(pattern, method) for pattern, method, _ in asked}
+    for pattern, method, is_open in asked:
+        above = pattern[:-1]
+        if not pattern[-1:] or not pattern[-1].startswith("{*") or any(part.startswith("{") for part in above):
+            continue
+        if not above or (above, method) in known or (above, "*") in known:
+            continue
+        later = [
+            (_rank(other), other_is_open)
+            for other, wanted, other_is_open in asked
+            if _rank(other) > _rank(pattern) and method in (wanted, "*") and _overlap(above, other)
+        ]
+        if later and min(later)[1] is not is_open:
+            known.add((above, method))
+            yield above, method, not is_open
+
+
 def _all_asked(function: Function) -> list[tuple[Route | Mount, _Pattern, str, bool]]:
     """Each route with its patterns and methods, and whether that needs no key.
 
     Azure knows the converters int and path. A public route with another one matches paths there that are not its own:
-    where they could be a private route's, it needs a key as well.
+    where they could be those of a private route that is tried later, it needs a key as well.
     """
     health = Route(id=HEALTH_PATH, method="GET", path=HEALTH_PATH, handler="", public=True)
     routes = [trigger for trigger in function.triggers if isinstance(trigger, Route | Mount)]
     asked = [(route, *pair) for route in (*routes, health) for pair in _asked(route)]
     closed = [(pattern, method) for route, pattern, method in asked if not _is_open(route)]
+    whole = {(pattern, method) for route, pattern, method in asked if _is_open(route) and not _vague(route)}
 
     def is_open(route: Route | Mount, pattern: _Pattern, method: str) -> bool:
         rivals = [other for other, wanted in closed if method == wanted or "*" in (method, wanted)]
         if not _is_open(route) or pattern in rivals:
             return False
-        return _is_exact(route) or not any(_overlap(pattern, other) for other in rivals)
+        if not _vague(route) or (pattern, method) in whole:  # what is not its own is another open route's
+            return True
+        return not any(_rank(other) > _rank(pattern) and _overlap(pattern, other) for other in rivals)
 
     return [(route, pattern, method, is_open(route, pattern, method)) for route, pattern, method in asked]
 
 
-def _is_exact(route: Route | Mount) -> bool:
-    """Whether Azure's pattern matches the route's own paths and no others."""
-    parts = [part for part in Template(route.path or "/").segments if not isinstance(part, str)]
-    return all(len(part) == 1 and part[0][1] in ("str", "int", "path") for part in parts)
+def _vague(route: Route | Mount) -> frozenset[int]:
+    """The segments of a route of which Azure's pattern matches more than the route does; none where it is exact."""
+    if isinstance(route, Mount):
+        return frozenset()
+    segments = Template(route.path).segments
+
+    def is_exact(number: int, segment: Segment) -> bool:
+        if isinstance(segment, str):
+            return segment != "" or number == len(segments) - 1
+        if len(segment) > 1:
+            return False
+        converter = segment[0][1]
+        if converter == "path":  # it matches what is above it as well, which only text names (`_parents`)
+            return number == len(segments) - 1 and all(isinstance(before, str) for before in segments[:-1])
+        return converter in ("str", "int")
+
+    return frozenset(number for number, segment in enumerate(segments) if not is_exact(number, segment))
 
 
 def _asked(route: Route | Mount) -> Iterator[tuple[_Pattern, str]]:
@@ -267,11 +329,20 @@ def _rank(pattern: _Pattern) -> tuple[tuple[int, str], ...]:
 
 
 def _overlap(one: _Pattern, other: _Pattern) -> bool:
-    """Whether there is a path that both match; ASP.NET compares text without regard to case."""
+    """Whether there is a path that both match."""
     for left, right in zip(one, other, strict=False):
         if left.startswith("{*") or right.startswith("{*"):
             return True
-        if not (left.startswith("{") or right.startswith("{")) and left.lower() != right.lower():
+        if not _share(left, right):
             return False
     longer = one[len(other) :] or other[len(one) :]
     return not longer or longer[0].startswith("{*")
+
+
+def _share(left: str, right: str) -> bool:
+    """Whether two segments match the same text; ASP.NET compares without regard to case."""
+    if left.startswith("{") and right.startswith("{"):
+        return True
+    if left.startswith("{"):
+        left, right = right, left
+    return (_INT not in right or left.isdigit()) if right.startswith("{") else left.lower() == right.lower()
