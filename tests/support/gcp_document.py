@@ -27,6 +27,9 @@ KINDS = {
     "iam.v1.projects.serviceAccounts": ("ServiceAccount", "get", "name"),
     "secretmanager.v1.projects.secrets": ("Secret", "get", "name"),
     "firestore.v1.projects.databases": ("GoogleFirestoreAdminV1Database", "get", "name"),
+    "firestore.v1.projects.databases.collectionGroups.fields": ("GoogleFirestoreAdminV1Field", "get", "name"),
+    "logging.v2.projects.locations.buckets": ("LogBucket", "get", "name"),
+    "logging.v2.projects.sinks": ("LogSink", "get", "sinkName"),
     "run.v2.projects.locations.services": ("GoogleCloudRunV2Service", "get", "name"),
     "cloudresourcemanager.v3.projects": ("Project", "get", "name"),
 }
@@ -103,7 +106,8 @@ class Document:
             assert entry.keys() <= {"id", "kind", "name", "role", "members", "condition"}
             self._check_binding(entry)
         else:
-            assert entry.keys() <= {"id", "kind", "name", "body", "holds_data"}
+            assert entry.keys() <= {"id", "kind", "name", "body", "after", "holds_data"}
+            assert set(entry.get("after", ())) <= {e["id"] for e in self.document["resources"]}, entry
             check(kind, schema, entry["body"])
             assert "name" not in entry["body"]
             self._check_references(entry["body"], entry["id"])

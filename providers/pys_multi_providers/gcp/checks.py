@@ -28,6 +28,7 @@ from pys_multi_providers.gcp.view import (
     cpu_of,
     environments_of,
     is_open,
+    log_filter,
     names_of,
     options_of,
     private_routes,
@@ -62,6 +63,8 @@ _MAX_EVENT_NOTIFICATIONS = 10
 _MAX_KEY = 1024
 #: What a project has until it asks for more.
 _ACCOUNTS, _FUNCTIONS, _JOBS = 100, 1000, 1000
+#: Characters of what a sink of Cloud Logging lets through ("LogSink", filter).
+_MAX_FILTER = 20_000
 #: Paths that Cloud Run's front answers itself, or lets nobody have.
 _TAKEN = re.compile(r"/healthz|/eventlog|/_ah(/.*)?")
 _MIB = 1024
@@ -95,6 +98,7 @@ def problems(deployment: Deployment) -> Iterator[Problem]:
     yield from _queues(deployment)
     yield from _notifications(deployment)
     yield from _names(deployment)
+    yield from _logs(deployment)
     yield from _quotas(deployment)
 
 
@@ -317,6 +321,17 @@ def _names(deployment: Deployment) -> Iterator[Problem]:
                 f"it would be called {names.bucket(resource.name)!r}, and a bucket's name has no 'google' in it",
                 "give the service or the bucket another name",
             )
+
+
+def _logs(deployment: Deployment) -> Iterator[Problem]:
+    settings, names = settings_of(deployment), deployment.service.functions
+    if settings.log_retention_days is None or not settings.project:
+        return
+    found = log_filter(settings.region or "", [names_of(deployment).function(function.name) for function in names])
+    if len(found) > _MAX_FILTER:
+        what = f"one sink cannot tell of {len(names):,} functions: its filter would be {len(found):,} characters long"
+        hint = f"leave log_retention_days out; Cloud Logging takes {_MAX_FILTER:,} characters"
+        yield _error(_source(deployment, "gcp.log_retention_days"), what, hint)
 
 
 def _quotas(deployment: Deployment) -> Iterator[Problem]:

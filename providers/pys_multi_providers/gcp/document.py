@@ -15,12 +15,19 @@ from typing import Any
 Json = dict[str, Any]
 
 FUNCTION = "cloudfunctions.v2.projects.locations.functions"
+_SUBSCRIPTION = "pubsub.v1.projects.subscriptions"
 #: Labels beside those of the document: which build a function runs; that a thing holds data, which is to be known also
 #: when no document names it any more.
 BUILD_LABEL, DATA_LABEL = "pys-multi-build", "pys-multi-data"
 #: Ends the kind of an entry that is a binding on a resource of that kind.
 _IAM = ":iam"
 _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
+#: Fields that are taken away again where the document has none, by kind: the message that they are in, and their name.
+#: Others are in every document, or are Google's choice where they are not.
+_CLEARED: Mapping[str, tuple[tuple[str, str], ...]] = {
+    FUNCTION: (("serviceConfig", "vpcConnector"), ("serviceConfig", "vpcConnectorEgressSettings")),
+    _SUBSCRIPTION: (("", "deadLetterPolicy"), ("", "retryPolicy")),
+}
 #: Values of a user's own, in which nothing is replaced.
 _VERBATIM = frozenset({"environmentVariables", "object_name_prefix"})
 
@@ -90,11 +97,21 @@ def parse(text: str) -> Document:
                 )
             )
         else:
-            holds, body = bool(item.get("holds_data")), item["body"]
+            holds, body = bool(item.get("holds_data")), _with_cleared(item["kind"], item["body"])
             if holds and "labels" in body:
                 body = {**body, "labels": {**body["labels"], DATA_LABEL: "kept"}}
             entries.append(Entry(item["id"], item["kind"], item["name"], body, after, holds))
     return of(entries, bindings)
+
+
+def _with_cleared(kind: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = dict(body)
+    for message, name in _CLEARED.get(kind, ()):
+        if message:
+            found[message] = {name: None, **found.get(message, {})}
+        else:
+            found.setdefault(name, None)
+    return found
 
 
 def of(entries: Iterable[Entry], bindings: Iterable[Binding] = ()) -> Document:

@@ -42,7 +42,16 @@ from pys_multi_providers.gcp.document import (
 )
 from pys_multi_providers.gcp.document import policies as policies_of
 from pys_multi_providers.gcp.errors import GcpError
-from pys_multi_providers.gcp.kinds import ACCOUNTS, DATABASES, KINDS, NOTIFICATIONS, SUBSCRIPTIONS, TOPICS
+from pys_multi_providers.gcp.kinds import (
+    ACCOUNTS,
+    DATABASES,
+    KINDS,
+    LOG_BUCKETS,
+    NOTIFICATIONS,
+    SINKS,
+    SUBSCRIPTIONS,
+    TOPICS,
+)
 from pys_multi_providers.gcp.lease import Lease
 from pys_multi_providers.gcp.live import Live
 from pys_multi_providers.gcp.making import Making, foreign
@@ -483,9 +492,9 @@ class Engine:
 
 #: First what calls, then what is called, then what those use; the accounts last.
 _ORDER_OF_DELETION: tuple[frozenset[str], ...] = (
-    frozenset({NOTIFICATIONS, SUBSCRIPTIONS, *(kind for kind in KINDS if kind.startswith("cloudscheduler."))}),
+    frozenset({NOTIFICATIONS, SUBSCRIPTIONS, SINKS, *(kind for kind in KINDS if kind.startswith("cloudscheduler."))}),
     frozenset({FUNCTIONS}),
-    frozenset({TOPICS, *(kind for kind in KINDS if kind.startswith(("secretmanager.", "storage.")))}),
+    frozenset({TOPICS, LOG_BUCKETS, *(kind for kind in KINDS if kind.startswith(("secretmanager.", "storage.")))}),
     frozenset({DATABASES, ACCOUNTS}),
 )
 

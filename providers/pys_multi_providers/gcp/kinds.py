@@ -19,12 +19,16 @@ NOTIFICATIONS = "storage.v1.notifications"
 ACCOUNTS = "iam.v1.projects.serviceAccounts"
 SECRETS = "secretmanager.v1.projects.secrets"
 DATABASES = "firestore.v1.projects.databases"
+FIELDS = "firestore.v1.projects.databases.collectionGroups.fields"
+LOG_BUCKETS = "logging.v2.projects.locations.buckets"
+SINKS = "logging.v2.projects.sinks"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind. word: what it is called in plans. key: of the entries in an answer to a listing.
 
+    parent: what is listed; None for a part of something else, which is looked for there and goes with it.
     fixed: fields that cannot change in place. depth: of update masks. operations: the API whose long-running operation
     a create, a patch or a delete begins; empty where they are done when they are answered.
     """
@@ -32,7 +36,7 @@ class Kind:
     name: str
     word: str
     key: str
-    parent: Callable[[Cloud], Json]
+    parent: Callable[[Cloud], Json] | None
     get: Callable[[str], Json]
     create: Callable[[Cloud, str, Json], Json]
     patch: Callable[[str, Json, str], Json]
@@ -61,6 +65,10 @@ def _parent(name: str) -> str:
 
 def _named(name: str) -> Json:
     return {"name": name}
+
+
+def _sink(name: str) -> Json:
+    return {"sinkName": name}
 
 
 def _create_account(cloud: Cloud, name: str, body: Json) -> Json:
@@ -161,6 +169,48 @@ KINDS: Mapping[str, Kind] = {
             fixed=("locationId", "type"),
             operations="firestore",
         ),
+        Kind(
+            name=FIELDS,
+            word="index of field",
+            key="fields",
+            parent=None,
+            get=_named,
+            # Every field is there; what can be said of one is how it is indexed.
+            create=lambda _, name, body: {"name": name, "body": body, "updateMask": "indexConfig"},
+            patch=lambda name, body, mask: {"name": name, "body": body, "updateMask": mask},
+            delete=_named,
+            operations="firestore",
+            making="patch",
+        ),
+        Kind(
+            name=LOG_BUCKETS,
+            word="log bucket",
+            key="buckets",
+            parent=_location,
+            get=_named,
+            create=lambda _, name, body: {"parent": _parent(name), "bucketId": _last(name), "body": body},
+            patch=lambda name, body, mask: {"name": name, "body": body, "updateMask": mask},
+            delete=_named,
+        ),
+        Kind(
+            name=SINKS,
+            word="log sink",
+            key="sinks",
+            parent=_project("parent"),
+            get=_sink,
+            create=lambda _, name, body: {
+                "parent": _parent(name),
+                "body": {**body, "name": _last(name)},
+                "uniqueWriterIdentity": True,
+            },
+            patch=lambda name, body, mask: {
+                **_sink(name),
+                "body": {**body, "name": _last(name)},
+                "updateMask": mask,
+                "uniqueWriterIdentity": True,
+            },
+            delete=_sink,
+        ),
     )
 }
 #: What something that is no resource of its own is called in plans.
@@ -170,10 +220,10 @@ WORDS = {**{name: kind.word for name, kind in KINDS.items()}, NOTIFICATIONS: "bu
 def owned(kind: str, body: Mapping[str, Any], owner: str, labels: Mapping[str, str], database: str) -> bool:
     """Whether a resource is of this service and stage, by its labels; by its description where its kind has no labels;
     a database by its name, as it has neither."""
-    if kind in (JOBS, ACCOUNTS):
+    if kind in (JOBS, ACCOUNTS, LOG_BUCKETS, SINKS):
         first = str(body.get("description", "")).splitlines()[:1]
         return bool(first) and (first[0] == owner or first[0].startswith((f"{owner} ", f"{owner}:", f"{owner},")))
-    if kind == DATABASES:
-        return _last(str(body.get("name", ""))) == database
+    if kind in (DATABASES, FIELDS):
+        return _last(str(body.get("name", "")).partition("/collectionGroups/")[0]) == database
     found = body.get("custom_attributes" if kind == NOTIFICATIONS else "labels") or {}
     return all(found.get(key) == value for key, value in labels.items())

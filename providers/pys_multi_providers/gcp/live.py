@@ -10,7 +10,7 @@ from pys_multi_providers.gcp import policies
 from pys_multi_providers.gcp.client import PROJECTS, SERVICES, Cloud
 from pys_multi_providers.gcp.document import Document, Entry
 from pys_multi_providers.gcp.errors import GcpError
-from pys_multi_providers.gcp.kinds import BUCKETS, KINDS, NOTIFICATIONS, Kind, owned
+from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, FIELDS, KINDS, NOTIFICATIONS, SINKS, Kind, owned
 from pys_multi_tools.patience import each
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ class Live:
 
     def is_ours(self, entry: Entry) -> bool:
         """Whether it is there and of this service and stage."""
-        return (entry.kind, entry.name) in self.ours
+        return entry.kind == FIELDS or (entry.kind, entry.name) in self.ours
 
     @property
     def emails(self) -> frozenset[str]:
@@ -52,6 +52,8 @@ def reader(owner: str, labels: Mapping[str, str], database: str) -> Owned:
 def name_of(kind: str, thing: Mapping[str, Any], cloud: Cloud) -> str:
     """The full name of a resource as the document writes it: with the id of the project."""
     name = str(thing["name"])
+    if kind == SINKS:
+        return f"projects/{cloud.project}/sinks/{name}"
     if kind == BUCKETS or not name.startswith("projects/"):
         return name
     return f"projects/{cloud.project}/{name.split('/', 2)[2]}"
@@ -62,9 +64,11 @@ def read(cloud: Cloud, document: Document, is_owned: Owned, former: Document | N
     live = Live()
     wanted = {entry.kind for entry in document.entries}
 
-    def listed(kind: Kind) -> list[Json]:
+    def listed(kind: Kind, parent: Json) -> list[Json]:
         try:
-            return list(cloud.pages(kind.name, kind.key, **kind.parent(cloud)))
+            found = cloud.pages(kind.name, kind.key, **parent)
+            # A deleted bucket of logs stays for a week, and can be taken back.
+            return [thing for thing in found if thing.get("lifecycleState") != "DELETE_REQUESTED"]
         except GcpError as error:
             # An API that is not enabled has nothing of ours, unless the document asks for it.
             if error.code == "SERVICE_DISABLED" and kind.name not in wanted:
@@ -80,11 +84,12 @@ def read(cloud: Cloud, document: Document, is_owned: Owned, former: Document | N
             raise
 
     work: list[Callable[[], list[Json]]] = [services]
-    work += [lambda kind=kind: listed(kind) for kind in KINDS.values()]  # type: ignore[misc]  # a default binds it
+    parents = [(kind, kind.parent(cloud)) for kind in KINDS.values() if kind.parent is not None]
+    work += [lambda pair=pair: listed(*pair) for pair in parents]  # type: ignore[misc]  # a default binds it
     found = each(lambda ask: ask(), work)
     live.services = {str(service["name"]): service for service in found[0]}
     named = {(entry.kind, entry.name) for entry in document.entries}
-    for kind, things in zip(KINDS.values(), found[1:], strict=True):
+    for (kind, _), things in zip(parents, found[1:], strict=True):
         for thing in things:
             key = (kind.name, name_of(kind.name, thing, cloud))
             is_ours = is_owned(kind.name, thing)
@@ -93,8 +98,20 @@ def read(cloud: Cloud, document: Document, is_owned: Owned, former: Document | N
             if is_ours or key in named:
                 live.things[key] = thing
     _read_notifications(cloud, document, live, is_owned)
+    _read_fields(cloud, document, live)
     _read_policies(cloud, document, live, former)
     return live
+
+
+def _read_fields(cloud: Cloud, document: Document, live: Live) -> None:
+    """Those of the document that are indexed in a way of their own; all others are not listed."""
+    wanted = {entry.name for entry in document.entries if entry.kind == FIELDS}
+    for database in sorted({name.partition("/collectionGroups/")[0] for name in wanted}):
+        if (DATABASES, database) in live.things:
+            parent, only = f"{database}/collectionGroups/-", "indexConfig.usesAncestorConfig:false"
+            for field_ in cloud.pages(FIELDS, "fields", parent=parent, filter=only):
+                if (name := name_of(FIELDS, field_, cloud)) in wanted:
+                    live.things[FIELDS, name] = field_
 
 
 def _read_notifications(cloud: Cloud, document: Document, live: Live, is_owned: Owned) -> None:
@@ -132,7 +149,7 @@ def _read_policies(cloud: Cloud, document: Document, live: Live, former: Documen
 
 #: Kinds whose resources have policies that we write; functions have theirs on their services.
 _WITH_POLICY = frozenset(
-    kind for kind in KINDS if not kind.startswith(("cloudfunctions.", "cloudscheduler.", "firestore."))
+    kind for kind in KINDS if not kind.startswith(("cloudfunctions.", "cloudscheduler.", "firestore.", "logging."))
 )
 
 

@@ -16,7 +16,7 @@ from pys_multi_providers.gcp.client import OBJECTS, Cloud
 from pys_multi_providers.gcp.difference import Difference, differences, mask_of, masked
 from pys_multi_providers.gcp.document import Entry
 from pys_multi_providers.gcp.errors import GcpError
-from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, NOTIFICATIONS, Kind
+from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, LOG_BUCKETS, NOTIFICATIONS, Kind
 from pys_multi_providers.gcp.live import Owned, notifications
 from pys_multi_providers.gcp.steps import Step, short
 from pys_multi_tools.errors import DeployError
@@ -64,7 +64,7 @@ class Making:
                 begun = self._cloud.call(entry.kind, kind.making, **kind.create(self._cloud, entry.name, dict(body)))
                 return self._ended(kind, entry, begun)
             except GcpError as error:
-                if not self._may_be_there(error):
+                if not self._may_be_there(entry, error):
                     raise
                 found = self.look(entry)
                 if found is not None:
@@ -79,11 +79,11 @@ class Making:
                     self._say("wait", f"{what}: its name is taken, as by one that was deleted a moment ago")
             pause()
 
-    def _may_be_there(self, error: GcpError) -> bool:
+    def _may_be_there(self, entry: Entry, error: GcpError) -> bool:
         """Whether it may have been made, or may be made in a moment."""
         if error.maybe or error.code in ("ALREADY_EXISTS", "ABORTED", "UNREACHABLE"):
             return True
-        if error.code == "FAILED_PRECONDITION" and "retry" in error.what.lower():
+        if error.code == "FAILED_PRECONDITION" and ("retry" in error.what.lower() or entry.kind == LOG_BUCKETS):
             return True
         # A service account that was just made.
         return error.code == "INVALID_ARGUMENT" and "does not exist" in error.what and "ccount" in error.what
@@ -92,6 +92,8 @@ class Making:
         """What is there already, made by a call whose answer was lost, or by another run."""
         if not self._is_owned(entry.kind, found):
             raise foreign(entry)
+        if found.get("lifecycleState") == "DELETE_REQUESTED":
+            self._cloud.call(entry.kind, "undelete", name=entry.name, body={})
         return self._change(entry, body, found) or found
 
     def _ended(self, kind: Kind, entry: Entry, begun: Json) -> Json:

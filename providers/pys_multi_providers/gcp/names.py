@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 #: A function's service on Cloud Run bears its name, and has less room for it ("Cloud Run, services: 49 characters").
 _FUNCTION, _ACCOUNT, _DATABASE, _BUCKET = 49, 30, 63, 63
-_TOPIC, _SECRET, _JOB = 255, 255, 500
+_TOPIC, _SECRET, _JOB, _LOGS = 255, 255, 500, 100
 #: The shortest names that Google takes for an account, and for a database.
 _SHORTEST_ACCOUNT, _SHORTEST_DATABASE, _SHORTEST_FUNCTION = 6, 4, 4
 
@@ -85,6 +85,11 @@ class Names:
     def secret(self, secret: str) -> str:
         """A secret (255 letters, digits, hyphens and underscores)."""
         return self._joined(secret, _SECRET)
+
+    @property
+    def logs(self) -> str:
+        """The bucket of Cloud Logging and the sink into it (100 letters, digits, hyphens, underscores and periods)."""
+        return self._joined("", _LOGS)
 
     def job(self, trigger: str, part: int = 0) -> str:
         """A job of Scheduler (500 letters, digits, hyphens and underscores); part counts those of one trigger."""

@@ -55,8 +55,8 @@ _ALWAYS = """
 """
 #: What of other kinds is listed in any case, to find what former deploys left.
 _LOOKS = """
-    cloudscheduler.jobs.list datastore.databases.list pubsub.subscriptions.list pubsub.topics.list
-    secretmanager.secrets.list
+    cloudscheduler.jobs.list datastore.databases.list logging.buckets.list logging.sinks.list pubsub.subscriptions.list
+    pubsub.topics.list secretmanager.secrets.list
 """
 _MESSAGES = """
     pubsub.subscriptions.consume pubsub.subscriptions.create pubsub.subscriptions.delete pubsub.subscriptions.get
@@ -69,7 +69,12 @@ _JOBS = """
 """
 _DATABASES = """
     datastore.databases.create datastore.databases.delete datastore.databases.getMetadata datastore.databases.update
+    datastore.indexes.get datastore.indexes.list datastore.indexes.update
     datastore.operations.get datastore.operations.list
+"""
+_LOGS = """
+    logging.buckets.create logging.buckets.delete logging.buckets.get logging.buckets.undelete logging.buckets.update
+    logging.sinks.create logging.sinks.delete logging.sinks.get logging.sinks.update
 """
 #: Of buckets whose names begin as they must, and their objects; a notification is a part of its bucket.
 _BUCKETS = """
@@ -178,7 +183,8 @@ class _Deployer:
         self.stage = "pr" if purpose == "preview" else deployment.stage
         self.names = Names(deployment.service.name, deployment.stage, project)
         self.does = {"deploy": "deploys it", "preview": "deploys previews", "plan": "plans a deploy"}[purpose]
-        self._artefact_bucket = settings_of(deployment).artefact_bucket
+        settings = settings_of(deployment)
+        self._artefact_bucket, self._keeps_logs = settings.artefact_bucket, settings.log_retention_days is not None
         self._triggers = [trigger for function in self.service.functions for trigger in function.triggers]
         try:
             self._secrets = list(sources(deployment).values())
@@ -198,6 +204,8 @@ class _Deployer:
             plain += _JOBS
         if self.has("table"):
             plain += _DATABASES
+        if self._keeps_logs:
+            plain += _LOGS
         if any(source.is_ours for source in self._secrets):
             plain += " secretmanager.secrets.create"
         yield self.role("project", plain), None

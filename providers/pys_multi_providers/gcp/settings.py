@@ -91,6 +91,8 @@ class GcpSettings(SettingsTable):
     """Service account that Cloud Build builds with. Default: Google's choice for the project."""
     database_location: str | None = Field(default=None, pattern=r"^[a-z]+[0-9]?(-[a-z]+[0-9]+)?$")
     """Location of the Firestore database, such as "eur3". Default: the region."""
+    log_retention_days: int | None = Field(default=None, ge=1, le=3650)
+    """Days that the functions' logs are kept, in a log bucket of the stage. Default: in the project's alone."""
     labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of everything that can have some."""
 

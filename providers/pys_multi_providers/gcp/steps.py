@@ -11,7 +11,7 @@ from pys_multi_providers.gcp.client import PROJECTS, SERVICES
 from pys_multi_providers.gcp.difference import Difference, differences, same
 from pys_multi_providers.gcp.document import DATA_LABEL, FUNCTION, Document, Entry, Look, Policy, Unknown, resolved
 from pys_multi_providers.gcp.document import policies as policies_of
-from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, NOTIFICATIONS, WORDS
+from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, LOG_BUCKETS, NOTIFICATIONS, WORDS
 from pys_multi_providers.gcp.live import Live
 from pys_multi_tools.deployment import Change
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 #: with the name of the copy. Which build it is, its label says.
 SAID = frozenset({"serviceConfig.allTrafficOnLatestRevision", "buildConfig.source"})
 #: Kinds that hold data whatever a document says of them.
-HOLDING = frozenset({BUCKETS, DATABASES})
+HOLDING = frozenset({BUCKETS, DATABASES, LOG_BUCKETS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +256,9 @@ def _shown(value: Any) -> Any:
 
 
 def short(name: str) -> str:
-    """The last part of a full name."""
-    return name.rpartition("/")[2]
+    """The last part of a full name; of a field of a database, its collection too."""
+    table, is_field, field = name.rpartition("/collectionGroups/")[2].partition("/fields/")
+    return f"{table}.{field}" if is_field else name.rpartition("/")[2]
 
 
 def losses(found: Iterable[Change]) -> set[tuple[str, str, str]]:

@@ -159,6 +159,15 @@ def ack_deadline(function: Function, queue: Queue | None) -> int:
     return max(MIN_ACK, min(MAX_ACK, wanted))
 
 
+def log_filter(region: str, functions: list[str]) -> str:
+    """What logs of functions are, in the query language of Cloud Logging. functions: as they are called there."""
+    listed = " OR ".join(f'"{name}"' for name in functions)
+    return (
+        f'resource.type="cloud_run_revision" AND resource.labels.location="{region}" '
+        f"AND resource.labels.service_name=({listed})"
+    )
+
+
 class _View:
     """One deployment, while it is looked at."""
 
@@ -213,6 +222,11 @@ class _View:
             "buckets": [self.bucket(r.name) for r in self.service.resources if isinstance(r, Bucket)],
             "notifications": [self.notification(f, t) for f, t in self.told() if isinstance(t, ObjectEvent)],
             "database": self.database() if tables else None,
+            "tables": [
+                {"id": f"index:{table.name}", "name": f"{self.database_name}/collectionGroups/{table.name}/fields/item"}
+                for table in tables
+            ],
+            "logs": self.logs(),
             "secrets": [
                 {"id": f"secret:{name}", "name": self.secret(name)}
                 for name, source in self.secrets.items()
@@ -410,6 +424,23 @@ class _View:
 
     def database(self) -> Json:
         return {"name": self.database_name, "location": self.settings.database_location or self.region}
+
+    # ---- logs
+
+    def logs(self) -> Json | None:
+        """Where logs of the functions are kept beside the project's own bucket, if for a time of their own."""
+        days = self.settings.log_retention_days
+        if days is None:
+            return None
+        bucket = f"{self.location}/buckets/{self.names.logs}"
+        return {
+            "bucket": bucket,
+            "destination": f"logging.googleapis.com/{bucket}",
+            "sink": f"projects/{self.project}/sinks/{self.names.logs}",
+            "days": days,
+            "description": f"{self.names.owner}: logs of its functions",
+            "filter": log_filter(self.region, [self.names.function(f.name) for f in self.service.functions]),
+        }
 
     # ---- schedules
 

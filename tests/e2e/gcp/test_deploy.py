@@ -118,7 +118,7 @@ def test_destroy_leaves_data_and_the_next_deploy_takes_it_up(quick: GcpStage, an
     first = quick.deploy()
     quick.destroy(delete_data=False)
     kept = left(answering, quick.service)
-    assert set(kept) == {"topics", "subscriptions", "databases", "buckets", "rights"}
+    assert set(kept) == {"topics", "subscriptions", "databases", "fields", "buckets", "rights"}
     assert f"keep: database {quick.service}-test" in quick.told()
     assert not [right for right in kept["rights"] if "gcp-sa-pubsub" not in right], "no right of ours is left"
     assert quick.status().state == "absent"
@@ -165,6 +165,119 @@ def test_what_is_no_longer_defined_goes_unless_it_holds_data(quick: GcpStage, an
     assert quick.plan() == ()
     quick.destroy(delete_data=True)
     assert left(answering, quick.service) == {}
+
+
+def test_a_queue_that_loses_its_consumer_keeps_its_messages_and_calls_nobody(
+    quick: GcpStage, answering: ControlPlane
+) -> None:
+    quick.deploy()
+    name = f"projects/{PROJECT}/subscriptions/{quick.service}-test-jobs"
+    before = dict(answering.state.of("subscriptions")[name])
+    assert before["pushConfig"]["pushEndpoint"].endswith("/.pys-multi/events/worker%3Awork")
+    assert before["deadLetterPolicy"]["deadLetterTopic"].endswith("-jobs.dead")
+    answering.state.messages[name] = [{"message": {"data": "e30=", "messageId": "1"}, "hidden": False}]
+
+    def without(code: str) -> str:
+        head, _, tail = code.partition("@worker.consume(jobs)")
+        return head + "@worker.subscribe" + tail.partition("@worker.subscribe")[2]
+
+    quick.write(change=without)
+    [change] = [change for change in quick.plan() if change.kind == "subscription" and change.action == "update"]
+    assert {"pushConfig", "deadLetterPolicy", "retryPolicy"} <= {path for path, _, _ in change.properties}
+    quick.deploy()
+    after = answering.state.of("subscriptions")[name]
+    assert after["pushConfig"] == {}
+    assert not {"deadLetterPolicy", "retryPolicy"} & after.keys()
+    assert len(answering.state.messages[name]) == 1
+    assert f"{name}.dead" in answering.state.of("subscriptions"), "its dead letters stay"
+    assert quick.plan() == ()
+    quick.write()
+    quick.deploy()
+    assert answering.state.of("subscriptions")[name] == before
+
+
+def test_items_are_taken_out_of_the_index(quick: GcpStage, answering: ControlPlane) -> None:
+    quick.deploy()
+    name = f"projects/{PROJECT}/databases/{quick.service}-test/collectionGroups/stock/fields/item"
+    made = answering.state.of("fields")[name]
+    assert not made["indexConfig"].get("indexes")
+    # Somebody takes it back, and somebody else wants an index.
+    del answering.state.of("fields")[name]
+    assert [(c.action, c.kind, c.name) for c in quick.plan()] == [("create", "index of field", "stock.item")]
+    quick.deploy()
+    assert answering.state.of("fields")[name] == made
+    answering.state.of("fields")[name] = {
+        **made,
+        "indexConfig": {**made["indexConfig"], "indexes": [{"queryScope": "COLLECTION"}]},
+    }
+    assert [(c.action, c.name) for c in quick.plan()] == [("update", "stock.item")]
+    quick.deploy()
+    assert answering.state.of("fields")[name] == made
+    # A table that goes leaves its items, so it stays as it is.
+    quick.write(
+        change=lambda code: (
+            code.replace('stock = app.table("stock", key="sku")\n', "")
+            .replace(", stock.get", "")
+            .replace(", uses=[stock.put]", "")
+        )
+    )
+    quick.deploy()
+    assert answering.state.of("fields")[name] == made
+    quick.destroy()
+    assert name not in answering.state.of("fields")
+
+
+def test_logs_are_kept_for_a_time_of_their_own(quick: GcpStage, answering: ControlPlane) -> None:
+    quick.deploy()
+    state = answering.state
+    sink = f"projects/{PROJECT}/sinks/{quick.service}-test"
+    bucket = f"projects/{PROJECT}/locations/{REGION}/buckets/{quick.service}-test"
+    assert (sink in state.of("sinks"), bucket in state.of("log buckets")) == (False, False)
+    for days in (90, 30):
+        quick.settings = f"[tool.pys-multi.gcp]\nlog_retention_days = {days}\n"
+        quick.write()
+        quick.deploy()
+        assert quick.plan() == ()
+        assert state.of("log buckets")[bucket]["retentionDays"] == days
+        assert state.of("sinks")[sink]["destination"].endswith(bucket)
+    state.of("sinks")[sink]["filter"] = "severity>=ERROR"
+    [change] = quick.plan()
+    assert (change.kind, [path for path, _, _ in change.properties]) == ("log sink", ["filter"])
+    quick.settings = ""
+    quick.write()
+    quick.deploy()
+    assert sink not in state.of("sinks")
+    assert state.of("log buckets")[bucket]["lifecycleState"] == "ACTIVE", "it holds logs"
+    assert "keep: log bucket" in quick.told()
+    quick.destroy()
+    assert state.of("log buckets")[bucket]["lifecycleState"] == "DELETE_REQUESTED"
+    assert quick.status().state == "absent"
+    # Its name is taken for a week, so it is taken back.
+    quick.settings = "[tool.pys-multi.gcp]\nlog_retention_days = 60\n"
+    quick.write()
+    quick.deploy()
+    assert state.of("log buckets")[bucket]["lifecycleState"] == "ACTIVE"
+    assert state.of("log buckets")[bucket]["retentionDays"] == 60
+    assert quick.plan() == ()
+    state.of("sinks")[sink]["description"] = "somebody's"
+    with pytest.raises(DeployError, match="is not of this service and stage"):
+        quick.deploy()
+    del state.of("sinks")[sink]
+    quick.destroy()
+    del state.of("log buckets")[bucket]
+
+
+def test_a_function_that_leaves_its_network_is_taken_out_of_it(quick: GcpStage, answering: ControlPlane) -> None:
+    connector = f"projects/{PROJECT}/locations/{REGION}/connectors/net"
+    network = f'"api", timeout=10, gcp={{"vpc_connector": "{connector}"}}'
+    quick.write(change=lambda code: code.replace('"api", timeout=10', network))
+    quick.deploy()
+    name = f"projects/{PROJECT}/locations/{REGION}/functions/{quick.service}-test-api"
+    assert answering.state.of("functions")[name]["serviceConfig"]["vpcConnector"] == connector
+    quick.write()
+    quick.deploy()
+    assert not [field for field in answering.state.of("functions")[name]["serviceConfig"] if "vpc" in field]
+    assert quick.plan() == ()
 
 
 def test_what_is_somebody_elses_is_not_touched(quick: GcpStage, answering: ControlPlane) -> None:

@@ -52,4 +52,54 @@ def delete(state: State, request: Request) -> Json:
     if state.get("databases", name)["deleteProtectionState"] == "DELETE_PROTECTION_ENABLED":
         raise Refusal(400, "FAILED_PRECONDITION", "Database has delete protection enabled.")
     state.remove("databases", name)
+    for field in [field for field in state.of("fields") if field.startswith(f"{name}/")]:
+        del state.of("fields")[field]
     return state.begin(name, dict)
+
+
+# ---- how fields are indexed
+
+
+def _field(state: State, name: str) -> Json:
+    """A field as it is; one that nobody said anything of is indexed as all are."""
+    state.get("databases", name.partition("/collectionGroups/")[0])
+    whole = f"{name.partition('/collectionGroups/')[0]}/collectionGroups/__default__/fields/*"
+    orders = [
+        {"queryScope": "COLLECTION", "state": "READY", "fields": [{"order": o}]} for o in ("ASCENDING", "DESCENDING")
+    ]
+    inherited = {"usesAncestorConfig": True, "ancestorField": whole, "indexes": orders}
+    return state.of("fields").get(name) or {"name": name, "indexConfig": inherited}
+
+
+@answers("firestore.projects.databases.collectionGroups.fields.get")
+def get_field(state: State, request: Request) -> Json:
+    return _field(state, request.parameters["name"])
+
+
+@answers("firestore.projects.databases.collectionGroups.fields.list")
+def list_fields(state: State, request: Request) -> Json:
+    if request.parameters.get("filter") != "indexConfig.usesAncestorConfig:false":
+        raise invalid("Only fields that have been explicitly overridden can be listed.")
+    database, _, collection = request.parameters["parent"].partition("/collectionGroups/")
+    state.get("databases", database)
+    beginning = f"{database}/collectionGroups/" + ("" if collection == "-" else f"{collection}/")
+    found = [field for name, field in state.of("fields").items() if name.startswith(beginning)]
+    return state.shown(found, request.parameters, "fields")
+
+
+@answers("firestore.projects.databases.collectionGroups.fields.patch")
+def patch_field(state: State, request: Request) -> Json:
+    name, mask = request.parameters["name"], request.parameters.get("updateMask", "")
+    live = _field(state, name)
+    config = patched(live, request, request.body, mask, "GoogleFirestoreAdminV1Field").get("indexConfig")
+
+    def work() -> Json:
+        if config is None:
+            state.of("fields").pop(name, None)
+        else:
+            indexes = {"indexes": config["indexes"]} if config.get("indexes") else {}
+            own = {"ancestorField": live["indexConfig"]["ancestorField"], **indexes}
+            state.of("fields")[name] = {"name": name, "indexConfig": own}
+        return {}
+
+    return state.begin(name.partition("/collectionGroups/")[0], work)

@@ -1,4 +1,4 @@
-"""Cloud Logging's entries and Cloud Monitoring's time series of what ran here."""
+"""Cloud Logging's entries, buckets and sinks, and Cloud Monitoring's time series of what ran here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import re
 import statistics
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.gcp_control.compute import _compute
-from tests.support.gcp_control.handlers import answers
-from tests.support.gcp_control.schema import Request, invalid
-from tests.support.gcp_control.state import PROJECT, REGION, State
+from tests.support.gcp_control.handlers import Handler, answers, patched
+from tests.support.gcp_control.schema import Refusal, Request, invalid
+from tests.support.gcp_control.state import PROJECT, REGION, State, now
 
 Json = dict[str, Any]
 
@@ -160,3 +161,110 @@ def _series(metric: str, labels: Json, resource: Json, value: Json) -> Json:
         "resource": {"type": "x", "labels": resource},
         "points": [{"interval": {"startTime": at, "endTime": at}, "value": value}],
     }
+
+
+# ---- where logs are kept
+
+
+def _answers(id: str) -> Callable[[Handler], Handler]:
+    """The same method is there for projects, and for whatever has logs."""
+    return answers(f"logging.projects.{id}", f"logging.{id}")
+
+
+@_answers("locations.buckets.create")
+def create_bucket(state: State, request: Request) -> Json:
+    id = request.parameters.get("bucketId", "")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", id):
+        raise invalid(f"Invalid bucket id: {id}")
+    _check_days(request.body)
+    name = f"{request.parameters['parent']}/buckets/{id}"
+    found = {"retentionDays": 30, **request.body, "name": name, "lifecycleState": "ACTIVE", "createTime": now()}
+    return state.add("log buckets", name, found)
+
+
+def _check_days(body: Json) -> None:
+    if not 0 <= body.get("retentionDays", 0) <= 3650:
+        raise invalid("retentionDays must be between 1 and 3650.")
+
+
+@_answers("locations.buckets.get")
+def get_bucket(state: State, request: Request) -> Json:
+    return state.get("log buckets", request.parameters["name"])
+
+
+@_answers("locations.buckets.list")
+def list_buckets(state: State, request: Request) -> Json:
+    parent = request.parameters["parent"]
+    found = [bucket for name, bucket in state.of("log buckets").items() if name.startswith(f"{parent}/")]
+    return state.shown(found, request.parameters, "buckets")
+
+
+@_answers("locations.buckets.patch")
+def patch_bucket(state: State, request: Request) -> Json:
+    name = request.parameters["name"]
+    live = state.get("log buckets", name)
+    if live["lifecycleState"] != "ACTIVE":
+        raise Refusal(400, "FAILED_PRECONDITION", "Buckets must be in an ACTIVE state to be modified.")
+    _check_days(request.body)
+    found = patched(live, request, request.body, request.parameters.get("updateMask", ""), "LogBucket")
+    state.of("log buckets")[name] = found
+    return found
+
+
+@_answers("locations.buckets.delete")
+def delete_bucket(state: State, request: Request) -> Json:
+    state.get("log buckets", request.parameters["name"])["lifecycleState"] = "DELETE_REQUESTED"
+    return {}
+
+
+@_answers("locations.buckets.undelete")
+def undelete_bucket(state: State, request: Request) -> Json:
+    live = state.get("log buckets", request.parameters["name"])
+    if live["lifecycleState"] != "DELETE_REQUESTED":
+        raise Refusal(400, "FAILED_PRECONDITION", "The bucket is not deleted.")
+    live["lifecycleState"] = "ACTIVE"
+    return {}
+
+
+def _check_sink(state: State, body: Json) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", body.get("name", "")):
+        raise invalid(f"Invalid sink name: {body.get('name')}")
+    destination = body.get("destination", "")
+    if not destination.startswith("logging.googleapis.com/projects/"):
+        raise invalid(f"Invalid destination: {destination}")
+    state.get("log buckets", destination.removeprefix("logging.googleapis.com/"))
+    if len(body.get("filter", "")) > 20_000:
+        raise invalid("The filter is too long.")
+
+
+@_answers("sinks.create")
+def create_sink(state: State, request: Request) -> Json:
+    _check_sink(state, request.body)
+    name = f"{request.parameters['parent']}/sinks/{request.body['name']}"
+    return state.add("sinks", name, {**request.body, "resourceName": name, "createTime": now()})
+
+
+@_answers("sinks.get")
+def get_sink(state: State, request: Request) -> Json:
+    return state.get("sinks", request.parameters["sinkName"])
+
+
+@_answers("sinks.list")
+def list_sinks(state: State, request: Request) -> Json:
+    return state.shown(list(state.of("sinks").values()), request.parameters, "sinks")
+
+
+@_answers("sinks.patch")
+def patch_sink(state: State, request: Request) -> Json:
+    name = request.parameters["sinkName"]
+    live = state.get("sinks", name)
+    found = patched(live, request, request.body, request.parameters.get("updateMask", ""), "LogSink")
+    _check_sink(state, found)
+    state.of("sinks")[name] = found
+    return found
+
+
+@_answers("sinks.delete")
+def delete_sink(state: State, request: Request) -> Json:
+    state.remove("sinks", request.parameters["sinkName"])
+    return {}

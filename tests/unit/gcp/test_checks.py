@@ -327,5 +327,13 @@ def test_a_large_service_is_told_of_quotas() -> None:
     assert all("quota" in problem.hint for problem in found)
 
 
+def test_one_sink_tells_of_some_hundreds_of_functions() -> None:
+    names = [f"a-function-with-a-rather-long-name-{number}" for number in range(400)]
+    service = m.Service(name="shop", functions=tuple(m.Function(name=name) for name in names))
+    assert not [problem for problem in problems(service) if "sink" in problem.what]
+    [found] = [problem for problem in problems(service, log_retention_days=90) if "sink" in problem.what]
+    assert "20,000 characters" in found.hint
+
+
 def test_a_service_without_functions_is_no_document() -> None:
     assert problems(App("empty")) == []

@@ -52,12 +52,14 @@ def test_a_full_table_is_taken(tmp_path: Path) -> None:
         artefact_bucket = "team-bundles"
         build_service_account = "builder@acme-prod-1.iam.gserviceaccount.com"
         database_location = "eur3"
+        log_retention_days = 400
         labels = { cost-centre = "42" }
         """,
     )
     assert found.endpoints["pubsub"] == "https://pubsub.private.example"
     assert found.invokers[2] == "domain:acme.example"
     assert (found.database_location, found.labels) == ("eur3", {"cost-centre": "42"})
+    assert found.log_retention_days == 400
 
 
 @pytest.mark.parametrize("project", ["acme-prod-1", "p", "example.com:shop", "a" * 30])

@@ -410,6 +410,29 @@ def test_buckets_and_the_database_are_closed_and_kept(everything: Document) -> N
     )
 
 
+def test_items_are_not_indexed(everything: Document) -> None:
+    """Nothing asks for a value in them, and an index entry for each would cost room, time and money."""
+    entry = everything.entries["index:items"]
+    assert entry["name"] == everything.entries["database"]["name"] + "/collectionGroups/items/fields/item"
+    assert (entry["body"], entry["after"]) == ({"indexConfig": {"indexes": []}}, ["database"])
+
+
+def test_logs_are_kept_for_a_time_of_their_own_where_asked(everything: Document) -> None:
+    assert not {"log-bucket", "log-sink"} & everything.entries.keys()
+    found = document(deployment(full(), secrets=SECRETS, log_retention_days=400))
+    bucket, sink = found.entries["log-bucket"], found.body("log-sink")
+    assert bucket["name"] == "projects/acme/locations/europe-west1/buckets/full-dev"
+    assert bucket["body"] == {"description": "pys-multi full/dev: logs of its functions", "retentionDays": 400}
+    assert bucket["holds_data"]
+    assert found.entries["log-sink"]["name"] == "projects/acme/sinks/full-dev"
+    assert sink["destination"] == f"logging.googleapis.com/{bucket['name']}"
+    assert sink["filter"] == (
+        'resource.type="cloud_run_revision" AND resource.labels.location="europe-west1" '
+        'AND resource.labels.service_name=("full-dev-api" OR "full-dev-inner" OR "full-dev-worker")'
+    )
+    assert set(found.entries) - set(everything.entries) >= {"log-bucket", "log-sink"}
+
+
 def test_what_holds_data_says_so(everything: Document) -> None:
     held = {id for id, entry in everything.entries.items() if entry.get("holds_data")}
     assert held == {
