@@ -270,7 +270,7 @@ def ours(folder: Path, groups: int) -> None:
         shutil.copy(ROOT / f"providers/pys_multi_providers/aws/{module}.py", package / "aws")
     (folder / "bench_service.py").write_text(OURS.replace("GROUPS", str(groups)))
     (folder / "app.py").write_text(OURS_ENTRY)
-    (folder / "pys_multi_aws.json").write_text('{"http": "http-api"}')
+    (folder / "pys_multi_aws.json").write_text('{"http": "http-api", "base_path": ""}')
     build = {"schema_version": 1, "build_id": "bench", "app": "bench_service:service", "provider": "aws"}
     (folder / "pys_multi_build.json").write_text(json.dumps(build))
 
