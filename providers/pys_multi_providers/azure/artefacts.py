@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from pys_multi_providers.azure.client import Answer, Cloud, digest
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.failures import AzureError, told_once
 from pys_multi_tools.patience import patiently
 
 #: Releases that can be returned to.
@@ -25,8 +26,9 @@ KEPT = 20
 _NAMED = 40
 #: The version of the interface; from this one on a single call takes 5,000 MiB ("Put Blob").
 _VERSION = "2023-11-03"
-#: Seconds that a right to the blobs may take to be known everywhere ("Troubleshoot Azure RBAC": up to ten minutes).
-_KNOWN = 600.0
+#: Seconds that a right to the blobs may take to be known everywhere; ten minutes at worst ("Troubleshoot Azure RBAC"),
+#: which nobody wants to wait who simply has none.
+_KNOWN = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Artefacts:
         """host: of the account's blobs."""
         self._cloud, self._host, self._container = cloud, host, container
 
-    def put_bundle(self, build: str, path: Path) -> bool:
+    def put_bundle(self, build: str, path: Path, tell: Callable[[str], None]) -> bool:
         """Uploads a bundle unless it is there; returns whether it did. Waits for the right to do so."""
 
         def put() -> bool:
@@ -54,7 +56,7 @@ class Artefacts:
             self._put(f"{build}.zip", path.read_bytes())
             return True
 
-        return patiently(put, AzureError, lambda error: error.is_denied and _is_new(error), seconds=_KNOWN)
+        return patiently(put, AzureError, told_once(_is_new, tell), seconds=_KNOWN)
 
     def has_bundle(self, build: str) -> bool:
         """Whether a bundle is there."""
@@ -140,7 +142,7 @@ class Artefacts:
         timeout: float = 60.0,
     ) -> Answer:
         path = f"{self._container}{name}" if name.startswith("?") else f"{self._container}/{quote(name)}"
-        named = {"x-ms-version": _VERSION, **(headers or {})}
+        named = {"x-ms-version": _VERSION, "x-ms-date": formatdate(usegmt=True), **(headers or {})}
         return self._cloud.call(
             "blob", method, f"https://{self._host}/{path}", headers=named, body=body, may=may, timeout=timeout
         )
@@ -148,9 +150,5 @@ class Artefacts:
 
 def _is_new(error: AzureError) -> bool:
     """Whether a right may only be unknown as yet. A HEAD has no body that says why, so any 403 of it is one."""
-    return error.code in (
-        "403",
-        "AuthorizationPermissionMismatch",
-        "AuthorizationFailure",
-        "InsufficientAccountPermissions",
-    )
+    codes = ("403", "AuthorizationPermissionMismatch", "AuthorizationFailure", "InsufficientAccountPermissions")
+    return error.is_denied and error.code in codes

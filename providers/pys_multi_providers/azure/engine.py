@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from pys_multi.model import Function, Mount, Route
@@ -208,7 +208,7 @@ class Engine:
 
         def keep() -> None:
             for build, path in paths.items():
-                is_new = self.artefacts.put_bundle(build, path)
+                is_new = self.artefacts.put_bundle(build, path, partial(self._say, "releases"))
                 self._say("releases", build + ("" if is_new else " is there already"))
 
         return self._converge(text, packages, changes.losses(plan.changes), keep)
@@ -280,8 +280,9 @@ class Engine:
 
     def _put_secrets(self, secrets: Mapping[str, str], rotated: list[str], *, is_new: bool) -> None:
         wanted = {name: secrets[name] for name in rotated}
-        for name in secret_values.put(self.cloud, self.vault, wanted, is_new=is_new) if wanted else ():
-            self._say("secrets", name)
+        tell = partial(self._say, "secrets")
+        for name in secret_values.put(self.cloud, self.vault, wanted, tell, is_new=is_new) if wanted else ():
+            tell(name)
 
     def _refresh(self, rotated: list[str]) -> None:
         """An app looks its references up when its settings are set, which may be before there is a value, and then

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pys_multi_tools.errors import ProviderError
@@ -74,6 +74,21 @@ class AzureError(ProviderError):
     def may_pass(self) -> bool:
         """Whether the same may be right a moment later."""
         return self.status in (429, 500, 502, 503, 504) or self.code in _PASSING
+
+
+def told_once(passes: Callable[[AzureError], bool], tell: Callable[[str], None]) -> Callable[[AzureError], bool]:
+    """The same, that tells of the first error which may pass: somebody waits."""
+    told: list[AzureError] = []
+
+    def asked(error: AzureError) -> bool:
+        if not passes(error):
+            return False
+        if not told:
+            tell(f"{error.where}: {error.what}: it may take minutes until a right is known everywhere")
+            told.append(error)
+        return True
+
+    return asked
 
 
 def reason_of(body: bytes | str, status: int) -> tuple[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from pys_multi_providers.azure.client import Cloud
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.failures import AzureError, told_once
 from pys_multi_providers.azure.names import Names
 from pys_multi_providers.azure.secrets import sources
 from pys_multi_tools.deployment import Deployment
@@ -18,7 +18,7 @@ from pys_multi_tools.secret_values import value_of
 
 _VERSION = "api-version=7.4"
 #: Seconds that a right to the vault may take to be known everywhere.
-_KNOWN = 600.0
+_KNOWN = 180.0
 
 
 def values(
@@ -49,7 +49,9 @@ def differing(cloud: Cloud, host: str, wanted: Mapping[str, str]) -> list[str]:
     return [name for name, is_other in zip(names, each(differs, names), strict=True) if is_other]
 
 
-def put(cloud: Cloud, host: str, wanted: Mapping[str, str], *, is_new: bool) -> Iterator[str]:
+def put(
+    cloud: Cloud, host: str, wanted: Mapping[str, str], tell: Callable[[str], None], *, is_new: bool
+) -> Iterator[str]:
     """Sets those that differ, and says which. is_new: of the vault, whose rights may not be known everywhere yet."""
 
     def passes(error: AzureError) -> bool:
@@ -59,8 +61,9 @@ def put(cloud: Cloud, host: str, wanted: Mapping[str, str], *, is_new: bool) -> 
         body = json.dumps({"value": wanted[name]}).encode()
         cloud.call("key_vault", "PUT", _url(host, name), headers={"Content-Type": "application/json"}, body=body)
 
-    for name in patiently(lambda: differing(cloud, host, wanted), AzureError, passes, seconds=_KNOWN):
-        patiently(partial(write, name), AzureError, passes, seconds=_KNOWN)
+    may_pass = told_once(passes, tell)
+    for name in patiently(lambda: differing(cloud, host, wanted), AzureError, may_pass, seconds=_KNOWN):
+        patiently(partial(write, name), AzureError, may_pass, seconds=_KNOWN)
         yield name
 
 

@@ -112,6 +112,7 @@ def test_rights_that_are_not_known_everywhere_yet_are_waited_for(
     proxy.arm(Fault("blob.PUT zip", 1, "refuse", times=2, answer=answer))
     outputs = draft.deploy()
     assert proxy.fired
+    assert draft.told().count("known everywhere") == 1
     draft.write("two")
     text = "InaccessibleStorageException: BlobUploadFailedException"
     proxy.arm(Fault("scm.POST api /api/publish", 1, "refuse", times=2, answer=refusal("x", text, 400)))

@@ -42,6 +42,8 @@ class Blobs:
     ) -> Reply:
         if headers.get("x-ms-version", "") < "2017-11-09":
             return _xml(403, "AuthenticationFailed", "tokens need x-ms-version 2017-11-09 or later")
+        if "x-ms-date" not in headers:
+            return _xml(400, "MissingRequiredHeader", "x-ms-date")
         container, _, name = unquote(path.lstrip("/")).partition("/")
         blobs = self.of(account, container)
         if blobs is None:
