@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pys_multi_tools.errors import ProviderError
@@ -208,6 +209,21 @@ def load(name: str) -> Provider:
             detail=traceback.format_exc(),
         ) from error
     return provider
+
+
+def require(name: str, *modules: str) -> None:
+    """Say what to install where a library that a provider calls its cloud with is not there.
+
+    Raises ProviderError. For the first call of a provider that checks and renders without that library.
+    """
+    for module in modules:
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:  # of a package around it
+            found = None
+        if found is None:
+            hint = f"pip install '{_with_extra('pys-multi', name) or module}'"
+            raise ProviderError(f"{module} is not installed", where=name, hint=hint)
 
 
 def _with_extra(distribution: str, extra: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.patience import patiently
+from pys_multi_tools.provider import require
 
 if TYPE_CHECKING:
     from pys_multi_providers.aws.settings import AwsSettings
@@ -84,17 +85,16 @@ class Cloud:
     """
 
     def __init__(self, settings: AwsSettings) -> None:
+        require("aws", "boto3")
         self._settings = settings
         self._clients: dict[tuple[str, float | None], Any] = {}
         self._lock = threading.Lock()
 
     @cached_property
     def _session(self) -> Any:
-        try:
-            import boto3  # type: ignore[import-untyped]  # it carries no types
-            import botocore.session
-        except ImportError as error:
-            raise ProviderError("boto3 is not installed", where="aws", hint="pip install 'pys-multi[aws]'") from error
+        import boto3  # type: ignore[import-untyped]  # it carries no types
+        import botocore.session
+
         # AWS's other SDKs read AWS_REGION, boto3 does not.
         region = self._settings.region or os.environ.get("AWS_REGION") or None
         with _translated("the configuration of AWS"):

@@ -24,6 +24,7 @@ from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.patience import Pause
+from pys_multi_tools.provider import require
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -92,6 +93,7 @@ class Cloud:
     """One subscription and resource group, by azure-identity's standard chain. Thread-safe."""
 
     def __init__(self, settings: AzureSettings) -> None:
+        require("azure", "azure.core", "azure.identity", "azure.mgmt.resource.deployments")
         self._settings = settings
         self._azure, self._scopes = CLOUDS[settings.cloud], _SCOPES[settings.cloud]
         self._pipelines: dict[str, Any] = {}
@@ -149,11 +151,8 @@ class Cloud:
 
     @cached_property
     def _credential(self) -> TokenCredential:
-        try:
-            from azure.identity import DefaultAzureCredential
-        except ImportError as error:
-            hint = "pip install 'pys-multi[azure]'"
-            raise ProviderError("azure-identity is not installed", where="azure", hint=hint) from error
+        from azure.identity import DefaultAzureCredential
+
         authority = self._settings.endpoints.authority or self._azure.authority
         credential: TokenCredential = DefaultAzureCredential(authority=authority)
         return credential
@@ -295,11 +294,8 @@ class Cloud:
 
     @cached_property
     def _deployments(self) -> Any:
-        try:
-            from azure.mgmt.resource.deployments import DeploymentsMgmtClient
-        except ImportError as error:
-            hint = "pip install 'pys-multi[azure]'"
-            raise ProviderError("azure-mgmt-resource-deployments is not installed", where="azure", hint=hint) from error
+        from azure.mgmt.resource.deployments import DeploymentsMgmtClient
+
         scope = self._scopes["resource_manager"]
         return DeploymentsMgmtClient(
             self._credential,

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pys_multi_providers.gcp.errors import GcpError, refused, unreachable
 from pys_multi_providers.gcp.patience import ridden_out
 from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.provider import require
 
 if TYPE_CHECKING:
     from pys_multi_providers.gcp.settings import GcpSettings
@@ -69,6 +70,7 @@ class Cloud:
     """
 
     def __init__(self, settings: GcpSettings) -> None:
+        require("gcp", "googleapiclient", "google.cloud.functions_v2", "google.cloud.run_v2", "requests")
         self._settings = settings
         self._endpoints = {str(api): address for api, address in settings.endpoints.items()}
         self._lock = threading.Lock()
@@ -500,8 +502,6 @@ class _translated:
 
 def translate(error: Exception, asked: str, project: str = "") -> ProviderError:
     """The error of ours for one of Google's libraries or of the connection."""
-    if isinstance(error, ImportError):
-        return ProviderError(f"{error.name} is not installed", where="gcp", hint="pip install 'pys-multi[gcp]'")
     auth, core = _library("google.auth.exceptions"), _library("google.api_core.exceptions")
     requests, discovery = _library("requests.exceptions"), _library("googleapiclient.errors")
     if isinstance(error, discovery.HttpError):
