@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pys_multi.events import seconds
@@ -13,7 +13,9 @@ from pys_multi_providers.azure.engine import Engine
 from pys_multi_providers.azure.index import id_of
 from pys_multi_providers.azure.kinds import KINDS
 from pys_multi_providers.azure.telemetry import Telemetry, among
+from pys_multi_tools import journal
 from pys_multi_tools.deployment import LogRecord
+from pys_multi_tools.journal import followed, in_order
 
 Json = dict[str, Any]
 
@@ -29,8 +31,6 @@ _ALL = 730 * 86_400.0
 _ROWS = 5000
 #: SeverityLevel of Application Insights.
 _LEVELS = ("debug", "info", "warning", "error", "critical")
-#: What pys_multi.logs calls them; everything else of a record is in its fields.
-_KNOWN = ("time", "level", "message", "request_id", "function")
 #: The host's own lines about every invocation, which say nothing that a record or a request does not.
 _NOISE = ("Executing 'Functions.", "Executed 'Functions.", "Trigger Details: ")
 
@@ -53,17 +53,17 @@ def read(
     source = telemetry(engine)
     start = since if since is not None else time.time() - _ALL
     if not follow:
-        yield from _in_order(record_of(row, apps) for row in _rows(source, apps, start, time.time() + 60))
+        found = (record_of(row, apps) for row in _rows(source, apps, start, time.time() + 60))
+        yield from in_order((record for record in found if record is not None), _HELD)
         return
-    seen: dict[str, float] = {}
-    while True:
-        now = time.time()
-        rows = {_key(row): row for row in _rows(source, apps, start, now + 60)}
-        yield from _in_order(record_of(row, apps) for key, row in rows.items() if key not in seen)
-        seen |= dict.fromkeys(rows, now)
-        start = max(start, now - _DELAY)
-        seen = {key: at for key, at in seen.items() if at > now - 3 * _DELAY}
-        wait(_POLL)
+
+    def look(since: float) -> Iterator[tuple[str, LogRecord]]:
+        for row in _rows(source, apps, since, time.time() + 60):
+            record = record_of(row, apps)
+            if record is not None:
+                yield _key(row), record
+
+    yield from followed(look, start, delay=_DELAY, poll=_POLL, wait=wait)
 
 
 def _rows(source: Telemetry, apps: Mapping[str, str], start: float, end: float) -> Iterator[Json]:
@@ -88,18 +88,6 @@ def _rows(source: Telemetry, apps: Mapping[str, str], start: float, end: float) 
         last = {_key(row) for row in rows if row["TimeGenerated"] == rows[-1]["TimeGenerated"]}
 
 
-def _in_order(records: Iterable[LogRecord | None]) -> Iterator[LogRecord]:
-    """By when they were made: rows come by when the host had them, a little later."""
-    held: list[tuple[float, int, LogRecord]] = []
-    for number, record in enumerate(records):
-        if record is None:
-            continue
-        heapq.heappush(held, (record.time, number, record))
-        while held[0][0] < record.time - _HELD:
-            yield heapq.heappop(held)[2]
-    yield from (heapq.heappop(held)[2] for _ in range(len(held)))
-
-
 def _key(row: Json) -> str:
     """What tells rows apart that two looks both found: there is no id of a record."""
     return json.dumps(row, sort_keys=True, default=str)
@@ -113,22 +101,7 @@ def record_of(row: Mapping[str, Any], apps: Mapping[str, str]) -> LogRecord | No
     level = row.get("SeverityLevel")
     named = _LEVELS[level] if isinstance(level, int) and 0 <= level < len(_LEVELS) else "info"
     instance, request = str(row.get("AppRoleInstance") or ""), str(row.get("OperationId") or "")
-    if text.startswith("{"):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            line = None
-        if isinstance(line, dict) and isinstance(line.get("message"), str):
-            said = line.get("time")
-            return LogRecord(
-                time=float(said) if isinstance(said, int | float) and abs(said - at) < 3600 else at,
-                level=str(line.get("level", named)).lower(),
-                function=function,
-                message=line["message"],
-                request_id=str(line.get("request_id", "")),
-                instance=instance,
-                fields={key: value for key, value in line.items() if key not in _KNOWN},
-            )
     if not text or text.startswith(_NOISE):
         return None
-    return LogRecord(time=at, level=named, function=function, message=text, request_id=request, instance=instance)
+    record = journal.record_of(text, at=at, level=named, function=function, instance=instance)
+    return record if record.request_id else replace(record, request_id=request)

@@ -11,6 +11,7 @@ from pys_multi.events import seconds
 from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.engine import Engine
 from pys_multi_tools.deployment import LogRecord
+from pys_multi_tools.journal import fields_of, followed
 
 Json = dict[str, Any]
 
@@ -20,8 +21,6 @@ _DELAY = 30.0
 _POLL = 2.0
 #: Entries of one page: as many as there can be.
 _PAGE = 1000
-#: What has its own place in a record; everything else is in its fields.
-_KNOWN = ("time", "level", "message", "request_id", "function")
 
 
 def read(
@@ -43,15 +42,9 @@ def read(
         for _, record in _records(engine.cloud, services, start):
             yield record
         return
-    seen: dict[str, float] = {}
-    while True:
-        fresh = [(id, record) for id, record in _records(engine.cloud, services, start) if id not in seen]
-        yield from (record for _, record in fresh)
-        now = time.time()
-        seen |= dict.fromkeys((id for id, _ in fresh), now)
-        start = max(start, now - _DELAY)
-        seen = {id: at for id, at in seen.items() if at > now - 3 * _DELAY}
-        wait(_POLL)
+    yield from followed(
+        lambda since: _records(engine.cloud, services, since), start, delay=_DELAY, poll=_POLL, wait=wait
+    )
 
 
 def _records(cloud: Cloud, services: Mapping[str, str], since: float) -> Iterator[tuple[str, LogRecord]]:
@@ -84,7 +77,7 @@ def record_of(entry: Mapping[str, Any], services: Mapping[str, str]) -> LogRecor
     payload = entry.get("jsonPayload") or {}
     request = entry.get("httpRequest")
     level = str(payload.get("level") or entry.get("severity") or "info").lower()
-    fields: Json = {key: value for key, value in payload.items() if key not in _KNOWN}
+    fields = fields_of(payload)
     message = payload.get("message", entry.get("textPayload"))
     if message is None and request:
         # Cloud Run's own line of a request.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pys_multi_tools.deployment import LogRecord
+from pys_multi_tools.journal import fields_of
 
 #: Former files that are kept of each function.
 KEPT = 4
@@ -178,13 +179,13 @@ def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _to_record(record: dict[str, Any], function: str) -> LogRecord:
-    fields = {key: value for key, value in record.items() if key not in (*_KNOWN, "instance")}
+    instance = str(record.pop("instance", ""))
     return LogRecord(
         time=float(record["time"]),
         level=str(record.get("level", "info")).lower(),
         function=function,
         message=str(record.get("message", "")),
         request_id=str(record.get("request_id", "")),
-        instance=str(record.get("instance", "")),
-        fields=fields,
+        instance=instance,
+        fields=fields_of(record),
     )
