@@ -11,7 +11,6 @@ import requests
 
 from pys_multi_providers.gcp.client import translate
 from pys_multi_providers.gcp.errors import GcpError, failed, refused
-from pys_multi_tools.errors import ProviderError
 
 
 def answer(code: int, status: str, message: str, **info: Any) -> bytes:
@@ -103,10 +102,3 @@ def test_errors_of_the_libraries_are_ours(error: Exception, code: str) -> None:
     found = translate(error, "asked")
     assert isinstance(found, GcpError)
     assert found.code == code
-
-
-def test_a_library_that_is_missing_is_named_with_the_extra() -> None:
-    found = translate(ModuleNotFoundError("No module named 'googleapiclient'", name="googleapiclient"), "asked")
-    assert isinstance(found, ProviderError)
-    assert found.what == "googleapiclient is not installed"
-    assert "pys-multi[gcp]" in found.hint
