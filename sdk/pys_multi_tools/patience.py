@@ -50,6 +50,12 @@ def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     return [results[number] for number in range(len(todo))]
 
 
+def which(holds: Callable[[T], bool], items: Iterable[T]) -> list[T]:
+    """The items that it holds for, looked at side by side, in order."""
+    todo = list(items)
+    return [item for item, is_one in zip(todo, each(holds, todo), strict=True) if is_one]
+
+
 class Pause:
     """Waits between two looks, longer each time. first, most: seconds."""
 

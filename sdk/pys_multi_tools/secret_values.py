@@ -6,19 +6,36 @@ Providers add schemes of their own; the values are read here and shown nowhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pys_multi_tools.deployment import Problem
+from pys_multi.model import Service
+from pys_multi_tools.deployment import Deployment, Problem
 from pys_multi_tools.errors import ProviderError
 
 #: The schemes of references that are followed here.
 SCHEMES = ("env", "file")
 
 
-def resolve(references: Mapping[str, str], root: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The value of each reference. Raises ProviderError that names the first one without a value."""
-    return {name: value_of(name, reference, root, environment) for name, reference in references.items()}
+def granted(service: Service) -> list[str]:
+    """The secrets that some function was granted; the others nobody can read."""
+    secrets = {resource.name for resource in service.resources if resource.kind == "secret"}
+    return sorted({grant.resource for function in service.functions for grant in function.grants} & secrets)
+
+
+def resolve(
+    references: Mapping[str, str], root: Path, environment: Mapping[str, str] = os.environ, *, strict: bool = True
+) -> dict[str, str]:
+    """The value of each reference. Raises ProviderError that names the first one without a value, or leaves those out
+    where that is not ``strict``."""
+    found = {}
+    for name, reference in references.items():
+        try:
+            found[name] = value_of(name, reference, root, environment)
+        except ProviderError:
+            if strict:
+                raise
+    return found
 
 
 def value_of(name: str, reference: str, root: Path, environment: Mapping[str, str] = os.environ) -> str:
@@ -55,6 +72,25 @@ def problems(
             where = sources.get(f"secrets.{name}", error.where)
             found.append(Problem(where=where, what=f"secret {name}: {error.what}", hint=error.hint))
     return found
+
+
+def misplaced(deployment: Deployment, place: Callable[[str, str], object], hint: str) -> Iterator[Problem]:
+    """The secrets that were granted and whose references a cloud has no place for.
+
+    place: (name, reference) → where it is there; raises ValueError, which says what is wrong. hint: the cloud's own
+    references.
+    """
+    references = deployment.project.settings.secrets
+    for name in granted(deployment.service):
+        try:
+            place(name, references.get(name, ""))
+        except ValueError as error:
+            variable = name.upper().replace("-", "_")
+            yield Problem(
+                where=deployment.project.sources.get(f"secrets.{name}") or f"secrets.{name}",
+                what=f"secret {name!r} {error}",
+                hint=f'write {name} = "env:{variable}" (read when deploying) or {hint} into [tool.pys-multi.secrets]',
+            )
 
 
 def _read(path: Path, where: str) -> str:

@@ -17,11 +17,12 @@ from pys_multi.errors import DefinitionError
 from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Table
 from pys_multi_providers.aws.names import logical
 from pys_multi_providers.aws.routes import clashes, routes_of, shared_paths
-from pys_multi_providers.aws.secrets import granted, source
+from pys_multi_providers.aws.secrets import source
 from pys_multi_providers.aws.settings import AwsSettings
 from pys_multi_providers.aws.view import names_of, options_of, settings_of, variables_of
 from pys_multi_tools.daylight import skipped as skipped_run
 from pys_multi_tools.deployment import Deployment, Problem
+from pys_multi_tools.secret_values import misplaced
 
 _MAX_ENVIRONMENT = 4096
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
@@ -41,7 +42,7 @@ _DYNAMIC = "{{resolve:"
 def problems(deployment: Deployment) -> Iterator[Problem]:
     """Everything that AWS would refuse, or do otherwise than the service says."""
     settings = settings_of(deployment)
-    yield from _secrets(deployment)
+    yield from misplaced(deployment, source, '"aws-sm:NAME" or "aws-ssm:NAME"')
     yield from _tags("aws.tags", settings.tags, "the settings")
     yield from _domain(deployment, settings)
     for resource in deployment.service.resources:
@@ -211,20 +212,6 @@ def _length(value: Any, lengths: Mapping[str, int]) -> int:
 
 
 # ---- resources
-
-
-def _secrets(deployment: Deployment) -> Iterator[Problem]:
-    references = deployment.project.settings.secrets
-    for name in granted(deployment.service):
-        try:
-            source(name, references.get(name, ""))
-        except ValueError as error:
-            yield _error(
-                _source(deployment, f"secrets.{name}"),
-                f"secret {name!r} {error}",
-                f'write {name} = "env:{name.upper().replace("-", "_")}" (read when deploying), "aws-sm:NAME" or '
-                '"aws-ssm:NAME" into [tool.pys-multi.secrets]',
-            )
 
 
 def _table(table: Table) -> Iterator[Problem]:

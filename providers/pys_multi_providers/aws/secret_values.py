@@ -9,9 +9,8 @@ from pys_multi_providers.aws.client import AwsError, Cloud
 from pys_multi_providers.aws.secrets import sources
 from pys_multi_providers.aws.view import names_of
 from pys_multi_tools.deployment import Deployment
-from pys_multi_tools.errors import ProviderError
-from pys_multi_tools.patience import each
-from pys_multi_tools.secret_values import value_of
+from pys_multi_tools.patience import which
+from pys_multi_tools.secret_values import resolve
 
 
 def values(
@@ -20,15 +19,9 @@ def values(
     """Name of the secret in Secrets Manager → value. Raises ProviderError for one whose reference leads nowhere,
     or leaves it out where that is not ``strict``."""
     names, references = names_of(deployment), deployment.project.settings.secrets
-    found = {}
-    for name, source in sources(deployment).items():
-        if source.kept_in == "own":
-            try:
-                found[names.secret(name)] = value_of(name, references[name], deployment.project.root, environment)
-            except ProviderError:
-                if strict:
-                    raise
-    return found
+    own = {name: references[name] for name, source in sources(deployment).items() if source.kept_in == "own"}
+    found = resolve(own, deployment.project.root, environment, strict=strict)
+    return {names.secret(name): value for name, value in found.items()}
 
 
 def differing(cloud: Cloud, wanted: Mapping[str, str]) -> list[str]:
@@ -43,8 +36,7 @@ def differing(cloud: Cloud, wanted: Mapping[str, str]) -> list[str]:
             return True
         return bool(found.get("SecretString") != wanted[name])
 
-    names = list(wanted)
-    return [name for name, is_other in zip(names, each(differs, names), strict=True) if is_other]
+    return which(differs, wanted)
 
 
 def put(cloud: Cloud, wanted: Mapping[str, str]) -> Iterator[str]:

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pys_multi.model import Service
 from pys_multi_tools.deployment import Deployment
+from pys_multi_tools.secret_values import SCHEMES, granted
 
 #: "CreateSecret" and "PutParameter" (2026-11).
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
@@ -35,16 +35,10 @@ def sources(deployment: Deployment) -> dict[str, SecretSource]:
     return {name: source(name, references.get(name, "")) for name in granted(deployment.service)}
 
 
-def granted(service: Service) -> list[str]:
-    """The secrets that some function was granted; the others nobody can read."""
-    secrets = {resource.name for resource in service.resources if resource.kind == "secret"}
-    return sorted({grant.resource for function in service.functions for grant in function.grants} & secrets)
-
-
 def source(resource: str, reference: str) -> SecretSource:
     """Where a reference points to. Raises ValueError, which says what is wrong with it."""
     scheme, _, name = reference.partition(":")
-    if scheme in ("env", "file"):
+    if scheme in SCHEMES:
         return SecretSource(resource, "own")
     if scheme == "aws-sm":
         if not (_SECRET_ARN if name.startswith("arn:") else _SECRET_NAME).fullmatch(name):

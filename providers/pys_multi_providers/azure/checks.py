@@ -17,9 +17,10 @@ from pys_multi.errors import DefinitionError
 from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Service, Subscribe
 from pys_multi_providers.azure import cron, entry
 from pys_multi_providers.azure.expressions import MAX_EXPRESSION
-from pys_multi_providers.azure.secrets import granted, source
+from pys_multi_providers.azure.secrets import source
 from pys_multi_providers.azure.view import MAX_LOCK, MEMORY_SIZES, memory_of, options_of, own_tags, settings_of
 from pys_multi_tools.deployment import Deployment, Problem
+from pys_multi_tools.secret_values import misplaced
 
 _MAX_RESOURCES, _MAX_TEMPLATE, _MAX_OUTPUTS = 800, 4 * 1024 * 1024, 64
 #: Seconds for which the host goes on renewing the lock of a message (host.json, maxAutoLockRenewalDuration).
@@ -55,7 +56,7 @@ def has_valid_options(service: Service) -> bool:
 def problems(deployment: Deployment) -> Iterator[Problem]:
     """Everything that Azure would refuse, or do otherwise than the service says."""
     settings = settings_of(deployment)
-    yield from _secrets(deployment)
+    yield from misplaced(deployment, source, '"azure-kv:https://VAULT.vault.azure.net/secrets/NAME"')
     yield from _tags(_source(deployment, "azure.tags"), settings.tags, own_tags(deployment))
     yield from _environment(deployment)
     for resource in deployment.service.resources:
@@ -201,20 +202,6 @@ def _variable(where: str, name: str, value: str) -> Iterator[Problem]:
 
 
 # ---- resources
-
-
-def _secrets(deployment: Deployment) -> Iterator[Problem]:
-    references = deployment.project.settings.secrets
-    for name in granted(deployment.service):
-        try:
-            source(name, references.get(name, ""))
-        except ValueError as error:
-            yield _error(
-                _source(deployment, f"secrets.{name}"),
-                f"secret {name!r} {error}",
-                f'write {name} = "env:{name.upper().replace("-", "_")}" (read when deploying) or '
-                '"azure-kv:https://VAULT.vault.azure.net/secrets/NAME" into [tool.pys-multi.secrets]',
-            )
 
 
 def _queue(queue: Queue) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from pys_multi_providers.azure.kinds import KINDS
 from pys_multi_providers.azure.settings import AzureSettings
 from pys_multi_tools.deployment import Deployment, Finding
 from pys_multi_tools.errors import ProviderError
-from pys_multi_tools.patience import each
+from pys_multi_tools.patience import which
 
 #: The first ones that know everything that is called here.
 _OLDEST = {"azure-identity": (1, 23), "azure-mgmt-resource-deployments": (2, 0)}
@@ -61,7 +61,7 @@ def _providers(cloud: Cloud) -> Iterator[Finding]:
         return found.get("registrationState") == "Registered"
 
     try:
-        missing = [name for name, ok in zip(names, each(is_registered, names), strict=True) if not ok]
+        missing = which(lambda name: not is_registered(name), names)
     except ProviderError as error:
         yield _failed("azure providers", error)
         return

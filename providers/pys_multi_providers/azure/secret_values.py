@@ -12,9 +12,8 @@ from pys_multi_providers.azure.failures import AzureError, told_once
 from pys_multi_providers.azure.names import Names
 from pys_multi_providers.azure.secrets import sources
 from pys_multi_tools.deployment import Deployment
-from pys_multi_tools.errors import ProviderError
-from pys_multi_tools.patience import each, patiently
-from pys_multi_tools.secret_values import value_of
+from pys_multi_tools.patience import patiently, which
+from pys_multi_tools.secret_values import resolve
 
 _VERSION = "api-version=7.4"
 #: Seconds that a right to the vault may take to be known everywhere.
@@ -27,15 +26,9 @@ def values(
     """Name of the secret in the vault → value. Raises ProviderError for one whose reference leads nowhere, or leaves
     it out where that is not ``strict``."""
     references = deployment.project.settings.secrets
-    found = {}
-    for name, source in sources(deployment).items():
-        if not source.uri:
-            try:
-                found[names.secret(name)] = value_of(name, references[name], deployment.project.root, environment)
-            except ProviderError:
-                if strict:
-                    raise
-    return found
+    own = {name: references[name] for name, source in sources(deployment).items() if not source.uri}
+    found = resolve(own, deployment.project.root, environment, strict=strict)
+    return {names.secret(name): value for name, value in found.items()}
 
 
 def differing(cloud: Cloud, host: str, wanted: Mapping[str, str]) -> list[str]:
@@ -45,8 +38,7 @@ def differing(cloud: Cloud, host: str, wanted: Mapping[str, str]) -> list[str]:
         answer = cloud.call("key_vault", "GET", _url(host, name), may=(404,))
         return answer.status == 404 or answer.json().get("value") != wanted[name]
 
-    names = list(wanted)
-    return [name for name, is_other in zip(names, each(differs, names), strict=True) if is_other]
+    return which(differs, wanted)
 
 
 def put(

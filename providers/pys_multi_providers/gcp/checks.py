@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pys_multi.errors import DefinitionError
 from pys_multi.model import Bucket, Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
-from pys_multi_providers.gcp.secrets import granted, source
+from pys_multi_providers.gcp.secrets import source
 from pys_multi_providers.gcp.view import (
     MAX_ATTEMPTS,
     MAX_RUN,
@@ -36,6 +36,7 @@ from pys_multi_providers.gcp.view import (
 )
 from pys_multi_tools.daylight import skipped
 from pys_multi_tools.deployment import Deployment, Problem
+from pys_multi_tools.secret_values import misplaced
 
 #: Of an event: Google's own limit for functions that events drive; Pub/Sub gives a push 600 s, with the start.
 _EVENT_TIMEOUT = 540
@@ -79,7 +80,7 @@ def problems(deployment: Deployment) -> Iterator[Problem]:
         yield _error("gcp.project", "no project is named", PROJECT_HINT)
     if not settings.region:
         yield _error("gcp.region", "no region is named", REGION_HINT)
-    yield from _secrets(deployment)
+    yield from misplaced(deployment, source, '"gcp-sm:NAME"')
     yield from _labels(_source(deployment, "gcp.labels"), settings.labels)
     for resource in deployment.service.resources:
         if resource.options.get("gcp"):
@@ -250,20 +251,6 @@ def _path(trigger: Route | Mount) -> Iterator[Problem]:
 
 
 # ---- resources
-
-
-def _secrets(deployment: Deployment) -> Iterator[Problem]:
-    references = deployment.project.settings.secrets
-    for name in granted(deployment.service):
-        try:
-            source(name, references.get(name, ""))
-        except ValueError as error:
-            yield _error(
-                _source(deployment, f"secrets.{name}"),
-                f"secret {name!r} {error}",
-                f'write {name} = "env:{name.upper().replace("-", "_")}" (read when deploying) or "gcp-sm:NAME" into '
-                "[tool.pys-multi.secrets]",
-            )
 
 
 def _queues(deployment: Deployment) -> Iterator[Problem]:

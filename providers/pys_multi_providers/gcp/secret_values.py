@@ -11,9 +11,8 @@ from pys_multi_providers.gcp.document import Document
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import SECRETS
 from pys_multi_tools.deployment import Deployment
-from pys_multi_tools.errors import ProviderError
-from pys_multi_tools.patience import each
-from pys_multi_tools.secret_values import value_of
+from pys_multi_tools.patience import which
+from pys_multi_tools.secret_values import resolve
 
 _VERSIONS = f"{SECRETS}.versions"
 
@@ -23,18 +22,11 @@ def values(
 ) -> dict[str, str]:
     """Full name of the secret in Secret Manager → value, of those that the document makes. Raises ProviderError for one
     whose reference leads nowhere, or leaves it out where that is not ``strict``."""
-    references, root = deployment.project.settings.secrets, deployment.project.root
-    found = {}
-    for entry in document.entries:
-        if entry.kind != SECRETS:
-            continue
-        name = entry.id.partition(":")[2]
-        try:
-            found[entry.name] = value_of(name, references.get(name, ""), root, environment)
-        except ProviderError:
-            if strict:
-                raise
-    return found
+    references = deployment.project.settings.secrets
+    full = {entry.id.partition(":")[2]: entry.name for entry in document.entries if entry.kind == SECRETS}
+    own = {name: references.get(name, "") for name in full}
+    found = resolve(own, deployment.project.root, environment, strict=strict)
+    return {full[name]: value for name, value in found.items()}
 
 
 def differing(cloud: Cloud, wanted: Mapping[str, str]) -> list[str]:
@@ -50,8 +42,7 @@ def differing(cloud: Cloud, wanted: Mapping[str, str]) -> list[str]:
             raise
         return base64.b64decode(found["payload"]["data"]) != wanted[name].encode()
 
-    names = list(wanted)
-    return [name for name, is_other in zip(names, each(differs, names), strict=True) if is_other]
+    return which(differs, wanted)
 
 
 def put(cloud: Cloud, wanted: Mapping[str, str]) -> Iterator[str]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pys_multi.model import Service
 from pys_multi_tools.deployment import Deployment
-from pys_multi_tools.secret_values import SCHEMES
+from pys_multi_tools.secret_values import SCHEMES, granted
 
 SCHEME = "gcp-sm"
 #: "projects.secrets.create", secretId (2026-11).
@@ -42,12 +41,6 @@ def sources(deployment: Deployment) -> dict[str, SecretSource]:
     """The secrets that a function was granted, by name. Raises ValueError for a reference that leads nowhere."""
     references = deployment.project.settings.secrets
     return {name: source(name, references.get(name, "")) for name in granted(deployment.service)}
-
-
-def granted(service: Service) -> list[str]:
-    """The secrets that some function was granted; the others nobody can read."""
-    secrets = {resource.name for resource in service.resources if resource.kind == "secret"}
-    return sorted({grant.resource for function in service.functions for grant in function.grants} & secrets)
 
 
 def source(resource: str, reference: str) -> SecretSource:

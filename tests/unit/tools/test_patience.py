@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pys_multi_tools.errors import ProviderError
-from pys_multi_tools.patience import each, patiently
+from pys_multi_tools.patience import each, patiently, which
 
 
 class Busy(ProviderError):
@@ -24,6 +24,7 @@ def test_work_is_done_side_by_side_and_in_order() -> None:
     assert each(work, [1, 2, 3]) == [2, 4, 6]
     assert each(str, range(40)) == [str(number) for number in range(40)]
     assert each(work, []) == []
+    assert which(lambda number: number % 2 == 1, range(6)) == [1, 3, 5]
 
 
 def test_the_first_error_is_raised_once_all_have_ended() -> None:
