@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pys_multi.model import ObjectEvent, Trigger
+from pys_multi.model import Consume, ObjectEvent, Subscribe, Trigger
 from pys_multi_tools.deployment import Invocation, InvocationResult
 from pys_multi_tools.errors import ProviderError
 
@@ -63,6 +64,21 @@ def call(address: str, invocation: Invocation, timeout: float, *, sign: Sign = l
         request_id=response.getheader("x-request-id") or "",
         duration_ms=(time.perf_counter() - started) * 1000,
     )
+
+
+def envelope_of(trigger: Trigger, body: bytes) -> dict[str, Any]:
+    """An event for a trigger in pys-multi's own envelope (`pys_multi.events`), as every function takes it."""
+    if isinstance(trigger, Consume | Subscribe):
+        return {"messages": [{**body_fields(body), "id": uuid.uuid4().hex, "sent_at": time.time()}]}
+    return {"event": event_fields(trigger, body)}
+
+
+def body_fields(body: bytes) -> dict[str, Any]:
+    """The body of a message in an envelope."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "base64": True}
 
 
 def event_fields(trigger: Trigger, body: bytes) -> dict[str, Any]:

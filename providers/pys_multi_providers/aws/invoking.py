@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pys_multi.model import Consume, Function, Mount, Route, Subscribe, Trigger
+from pys_multi.model import Function, Mount, Route, Trigger
 from pys_multi_providers.aws.client import Cloud
 from pys_multi_providers.aws.engine import Engine
 from pys_multi_providers.aws.names import ALIAS
@@ -40,17 +40,8 @@ def invoke(engine: Engine, invocation: Invocation) -> InvocationResult:
 
 def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) -> InvocationResult:
     """An event in the envelope that the runtime knows, past queue and topic."""
-    envelope: Json = {"trigger": trigger.id}
-    if isinstance(trigger, Consume | Subscribe):
-        try:
-            message: Json = {"body": body.decode()}
-        except UnicodeDecodeError:
-            message = {"body": base64.b64encode(body).decode(), "base64": True}
-        envelope["messages"] = [{**message, "id": uuid.uuid4().hex, "sent_at": time.time()}]
-    else:
-        envelope["event"] = calling.event_fields(trigger, body)
     started = time.perf_counter()
-    answer = _call(engine, function, {"pys_multi": envelope})
+    answer = _call(engine, function, {"pys_multi": {"trigger": trigger.id, **calling.envelope_of(trigger, body)}})
     duration = (time.perf_counter() - started) * 1000
     request_id = str(answer.get("ResponseMetadata", {}).get("RequestId", ""))
     found = json.loads(answer["Payload"] or b"{}")

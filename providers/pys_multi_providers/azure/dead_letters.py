@@ -16,6 +16,7 @@ from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.engine import Engine
 from pys_multi_providers.azure.events import ATTRIBUTES, ENCODING, GROUP, SENT
 from pys_multi_providers.azure.observe import Named, queue_names
+from pys_multi_tools import calling
 from pys_multi_tools.deployment import DeadLetter
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.suggest import did_you_mean
@@ -89,7 +90,7 @@ def _again(engine: Engine, named: Named, message: _Locked) -> bool:
         return True
     function, trigger = next((f, t) for f in engine.service.functions for t in f.triggers if t.id == named.name)
     letter = _letter(named.name, message)
-    again = {**invoking.plain(letter.body), "id": letter.id, "sent_at": letter.sent_at}
+    again = {**calling.body_fields(letter.body), "id": letter.id, "sent_at": letter.sent_at}
     return not invoking.deliver(engine, function, trigger, {**again, "attributes": dict(letter.attributes)}).error
 
 

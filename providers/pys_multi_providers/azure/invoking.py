@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import time
-import uuid
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote
 
-from pys_multi.model import Consume, Function, Mount, Route, Subscribe, Trigger
+from pys_multi.model import Function, Mount, Route, Trigger
 from pys_multi.routing import RouteTable, Template
 from pys_multi_providers.azure.apps import App
 from pys_multi_providers.azure.engine import Engine, routes_of
@@ -73,17 +70,7 @@ def _asks_for_key(function: Function) -> bool:
 
 def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) -> InvocationResult:
     """An event in the envelope that the runtime knows, past queue and topic."""
-    if isinstance(trigger, Consume | Subscribe):
-        return deliver(engine, function, trigger, {**plain(body), "id": uuid.uuid4().hex, "sent_at": time.time()})
-    return _by_hand(engine, function, trigger, {"event": calling.event_fields(trigger, body)})
-
-
-def plain(body: bytes) -> Json:
-    """The body of a message in an envelope."""
-    try:
-        return {"body": body.decode()}
-    except UnicodeDecodeError:
-        return {"body": base64.b64encode(body).decode(), "base64": True}
+    return _by_hand(engine, function, trigger, calling.envelope_of(trigger, body))
 
 
 def deliver(engine: Engine, function: Function, trigger: Trigger, message: Json) -> InvocationResult:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from pys_multi.model import Consume, Function, Mount, Route, Subscribe, Trigger
+from pys_multi.model import Function, Mount, Route, Trigger
 from pys_multi.routing import RouteTable, Template
 from pys_multi_providers.gcp import observe
 from pys_multi_providers.gcp.engine import Engine
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_tools import calling
-from pys_multi_tools.calling import event_fields
 from pys_multi_tools.deployment import Invocation, InvocationResult
 from pys_multi_tools.errors import ProviderError
 
@@ -77,19 +73,11 @@ def address_of(engine: Engine, function: Function) -> str:
 
 def _event(engine: Engine, function: Function, trigger: Trigger, body: bytes) -> InvocationResult:
     """An event in the envelope that the runtime knows, past topic and subscription."""
-    if isinstance(trigger, Consume | Subscribe):
-        try:
-            message: Json = {"body": body.decode()}
-        except UnicodeDecodeError:
-            message = {"body": base64.b64encode(body).decode(), "base64": True}
-        envelope: Json = {"messages": [{**message, "id": uuid.uuid4().hex, "sent_at": time.time()}]}
-    else:
-        envelope = {"event": event_fields(trigger, body)}
     given = Invocation(
         method="POST",
         path=f"{_EVENTS}{quote(trigger.id, safe='')}",
         headers=(("content-type", "application/json"),),
-        body=json.dumps(envelope).encode(),
+        body=json.dumps(calling.envelope_of(trigger, body)).encode(),
     )
     address = address_of(engine, function)
     answer = calling.call(address, given, function.timeout + _MARGIN, sign=_signed(engine, function))

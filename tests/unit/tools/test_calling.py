@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from tests.support.noting_front import NotingFront
 
-from pys_multi.model import ObjectEvent, Schedule
-from pys_multi_tools.calling import call, event_fields
+from pys_multi.events import event_of, messages_of
+from pys_multi.model import Consume, ObjectEvent, Schedule
+from pys_multi_tools.calling import call, envelope_of, event_fields
 from pys_multi_tools.deployment import Invocation
 from pys_multi_tools.errors import ProviderError
 
@@ -82,3 +83,11 @@ def test_a_payload_that_is_no_event_is_refused(body: bytes) -> None:
     with pytest.raises(ProviderError, match="is not an event") as caught:
         event_fields(TICK, body)
     assert caught.value.where == "w:tick"
+
+
+@pytest.mark.parametrize("body", [b"text", b"\xff\x00", b""])
+def test_an_envelope_is_read_as_it_was_meant(body: bytes) -> None:
+    [message] = messages_of(envelope_of(Consume(id="w:ship", handler="m:ship", queue="jobs"), body)["messages"], "r")
+    assert message.body == body
+    assert abs(message.sent_at - time.time()) < 60
+    assert event_of(envelope_of(TICK, b'{"time": 7}')["event"]).time == 7
