@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
+from pys_multi.outgoing import encoded_word, in_groups
 from pys_multi.resources import ObjectInfo, Table
 from pys_multi_providers.aws.calls import Clients, Refused, call
 from pys_multi_providers.aws.events import ATTRIBUTES, ENCODING, GROUP
@@ -69,7 +70,7 @@ class AwsBackend(TableVerbs):
         url = self._where("queue", queue)
         entries = [_entry(number, message, url) for number, message in enumerate(messages)]
         sent: dict[str, str] = {}
-        for batch in _batches(entries):
+        for batch in in_groups(entries, _size, most=_BATCH, room=_BATCH_BYTES):
             self._send(queue, url, batch, sent)
         return [sent[entry["Id"]] for entry in entries]
 
@@ -132,7 +133,7 @@ class AwsBackend(TableVerbs):
             Key=key,
             Body=data,
             ContentType=content_type,
-            Metadata={name: _ascii(value) for name, value in metadata.items()},
+            Metadata={name: encoded_word(value) for name, value in metadata.items()},
         )
         return str(answer["ETag"]).strip('"')
 
@@ -305,35 +306,9 @@ def _is_name(name: str) -> bool:
     )
 
 
-def _batches(entries: list[Json]) -> Iterator[list[Json]]:
-    """Entries in order, in groups that one call carries."""
-    batch: list[Json] = []
-    room = 0
-    for entry in entries:
-        size = _size(entry)
-        if batch and (len(batch) == _BATCH or size > room):
-            yield batch
-            batch = []
-        if not batch:
-            room = _BATCH_BYTES
-        batch.append(entry)
-        room -= size
-    if batch:
-        yield batch
-
-
 def _size(entry: Json) -> int:
     """What counts of a message: its body, and names, types and values of its attributes."""
     attributes: Mapping[str, Mapping[str, str]] = entry.get("MessageAttributes", {})
     texts = [entry["MessageBody"], *attributes]
     texts += [text for value in attributes.values() for text in value.values()]
     return sum(len(text.encode()) for text in texts)
-
-
-def _ascii(value: str) -> str:
-    """A value of metadata as S3 carries it: text outside of ASCII as an encoded word (RFC 2047), as S3 itself does."""
-    if value.isascii() and value.isprintable():
-        return value
-    from binascii import b2a_base64
-
-    return f"=?UTF-8?B?{b2a_base64(value.encode(), newline=False).decode()}?="

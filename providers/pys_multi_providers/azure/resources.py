@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
+from pys_multi.outgoing import encoded_word, in_groups
 from pys_multi.resources import ObjectInfo, Table
 from pys_multi_providers.azure.calls import Absent, Answer, Connections, sent
 from pys_multi_providers.azure.events import ATTRIBUTES, ENCODING, GROUP, SENT
@@ -23,7 +24,7 @@ from pys_multi_providers.azure.tokens import SERVICE_BUS, STORAGE, Tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
     from xml.etree.ElementTree import Element
 
@@ -101,7 +102,7 @@ class AzureBackend(TableVerbs):
                 raise ValueError(f"{what}: a message has at most {_MAX_MESSAGE:,} bytes on Azure; this one has more")
             if not message.delay:
                 together.append(written)
-        for batch in _batches(together):
+        for batch in in_groups(together, lambda text: len(text) + 1, most=_BATCH, room=_MAX_MESSAGE):
             fields = {"content-type": "application/vnd.microsoft.servicebus.json"}
             self._post(what, url, fields, f"[{','.join(batch)}]".encode())
         for id, message in zip(ids, messages, strict=True):
@@ -123,7 +124,7 @@ class AzureBackend(TableVerbs):
 
     def bucket_put(self, bucket: str, key: str, data: bytes, content_type: str, metadata: Mapping[str, str]) -> str:
         fields = {"x-ms-blob-type": "BlockBlob", "content-type": content_type}
-        fields |= {f"x-ms-meta-{_identifier(name)}": _ascii(value) for name, value in metadata.items()}
+        fields |= {f"x-ms-meta-{_identifier(name)}": encoded_word(value) for name, value in metadata.items()}
         return self._object(bucket, key, "PUT", fields, data).fields.get("etag", "").strip('"')
 
     def bucket_delete(self, bucket: str, key: str) -> None:
@@ -286,22 +287,6 @@ def _session(group: str) -> str:
 _OWN = frozenset((ENCODING, ATTRIBUTES, GROUP, SENT))
 
 
-def _batches(written: Iterable[str]) -> Iterator[list[str]]:
-    """Entries in order, in groups that one call carries."""
-    batch: list[str] = []
-    room = 0
-    for text in written:
-        if batch and (len(batch) == _BATCH or len(text) > room):
-            yield batch
-            batch = []
-        if not batch:
-            room = _MAX_MESSAGE
-        batch.append(text)
-        room -= len(text) + 1
-    if batch:
-        yield batch
-
-
 # ---- what Blob Storage says
 
 
@@ -336,12 +321,3 @@ def _identifier(name: str) -> str:
     """A name of metadata, which on Azure is an identifier: other characters are an underscore."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
     return plain if plain and not plain[0].isdigit() else f"_{plain}"
-
-
-def _ascii(value: str) -> str:
-    """A value of metadata: text outside of ASCII as an encoded word (RFC 2047)."""
-    if value.isascii() and value.isprintable():
-        return value
-    from binascii import b2a_base64
-
-    return f"=?UTF-8?B?{b2a_base64(value.encode(), newline=False).decode()}?="

@@ -12,6 +12,7 @@ from time import time
 from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
 from pys_multi.events import seconds
+from pys_multi.outgoing import in_groups
 from pys_multi.resources import ObjectInfo, Table
 from pys_multi_providers.gcp.calls import Google, Refused, address_of
 from pys_multi_providers.gcp.events import DUE, PACKED, pack
@@ -64,7 +65,8 @@ class GcpBackend(TableVerbs):
     def queue_send(self, queue: str, messages: list[Outgoing]) -> list[str]:
         topic = self._where("queue", queue)
         ids: list[str] = []
-        for batch in _batches([_entry(message) for message in messages]):
+        entries = [_entry(message) for message in messages]
+        for batch in in_groups(entries, _size, most=_BATCH, room=_BATCH_BYTES):
             try:
                 ids += publish(self._google, topic, batch, what=f"queue {queue!r}")
             except Refused as error:
@@ -238,23 +240,6 @@ def _entry(message: Outgoing) -> Json:
 def _is_name(name: str) -> bool:
     """Whether Pub/Sub takes the name of an attribute, and it is not one of pys-multi's or Pub/Sub's own."""
     return 0 < len(name.encode()) <= _MAX_NAME and not name.startswith(("goog", "pys-multi-", "CloudPubSub"))
-
-
-def _batches(entries: list[Json]) -> Iterator[list[Json]]:
-    """Entries in order, in groups that one call carries."""
-    batch: list[Json] = []
-    room = 0
-    for entry in entries:
-        size = _size(entry)
-        if batch and (len(batch) == _BATCH or size > room):
-            yield batch
-            batch = []
-        if not batch:
-            room = _BATCH_BYTES
-        batch.append(entry)
-        room -= size
-    if batch:
-        yield batch
 
 
 def _size(entry: Json) -> int:
