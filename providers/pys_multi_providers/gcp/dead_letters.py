@@ -8,6 +8,7 @@ from typing import Any
 from pys_multi.events import seconds
 from pys_multi_providers.gcp.client import Cloud
 from pys_multi_providers.gcp.engine import Engine
+from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.events import Push
 from pys_multi_providers.gcp.kinds import SUBSCRIPTIONS, TOPICS
 from pys_multi_providers.gcp.observe import queue_names
@@ -117,8 +118,21 @@ def _places(engine: Engine, queue: str) -> tuple[str, str]:
         where = f"{engine.names.service}, stage {engine.names.stage}"
         raise ProviderError(f"there is no queue '{queue}'", where=where, hint=did_you_mean(queue, list(known)))
     name, dead = known[queue]
-    if not dead:
-        raise ProviderError("nothing takes from it, so nothing dies", where=f"queue {queue}", hint="")
     project = f"projects/{engine.cloud.project}"
-    live = engine.cloud.call(SUBSCRIPTIONS, "get", subscription=f"{project}/subscriptions/{name}")
-    return str(live["topic"]), f"{project}/subscriptions/{dead}"
+    subscription, letters = f"{project}/subscriptions/{name}", f"{project}/subscriptions/{dead}"
+    found = _found(engine, subscription)
+    if found is None:
+        raise ProviderError("it is not there", where=f"queue {queue}", hint="deploy first")
+    if _found(engine, letters) is None:
+        hint = "pys-multi status counts what waits in it; a handler with @function.consume(…) takes that"
+        raise ProviderError("nothing takes from it, so nothing dies", where=f"queue {queue}", hint=hint)
+    return str(found["topic"]), letters
+
+
+def _found(engine: Engine, subscription: str) -> Json | None:
+    try:
+        return engine.cloud.call(SUBSCRIPTIONS, "get", subscription=subscription)
+    except GcpError as error:
+        if error.is_gone:
+            return None
+        raise

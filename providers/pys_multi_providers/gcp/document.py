@@ -25,7 +25,11 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 #: Fields that are taken away again where the document has none, by kind: the message that they are in, and their name.
 #: Others are in every document, or are Google's choice where they are not.
 _CLEARED: Mapping[str, tuple[tuple[str, str], ...]] = {
-    FUNCTION: (("serviceConfig", "vpcConnector"), ("serviceConfig", "vpcConnectorEgressSettings")),
+    FUNCTION: (
+        ("buildConfig", "environmentVariables"),
+        ("serviceConfig", "vpcConnector"),
+        ("serviceConfig", "vpcConnectorEgressSettings"),
+    ),
     _SUBSCRIPTION: (("", "deadLetterPolicy"), ("", "retryPolicy")),
 }
 #: Values of a user's own, in which nothing is replaced.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pys_multi.model import Consume, ObjectEvent, Queue, Subscribe
+from pys_multi.model import ObjectEvent, Queue, Subscribe
 from pys_multi_providers.gcp import telemetry
 from pys_multi_providers.gcp.artefacts import Release
 from pys_multi_providers.gcp.client import FUNCTIONS, SERVICES
@@ -100,13 +100,12 @@ def _function(
 
 
 def queue_names(engine: Engine) -> Iterator[tuple[str, str, str]]:
-    """(as `status` names it, its subscription, the subscription of its dead letters)."""
+    """(as `status` names it, its subscription, the subscription of its dead letters, which is there once it was
+    consumed)."""
     names, service = engine.names, engine.deployment.service
-    consumed = {t.queue for f in service.functions for t in f.triggers if isinstance(t, Consume)}
     for resource in service.resources:
         if isinstance(resource, Queue):
-            dead = names.dead(resource.name) if resource.name in consumed else ""
-            yield resource.name, names.topic(resource.name), dead
+            yield resource.name, names.topic(resource.name), names.dead(resource.name)
     for function in service.functions:
         for trigger in function.triggers:
             if isinstance(trigger, Subscribe | ObjectEvent):
@@ -119,7 +118,7 @@ def queues(engine: Engine, *, patient: bool = False) -> tuple[QueueStatus, ...]:
     patient: none where Monitoring cannot be asked.
     """
     named = list(queue_names(engine))
-    subscriptions = [name for _, *names in named for name in names if name]
+    subscriptions = [name for _, *names in named for name in names]
     try:
         waiting = _newest(engine, telemetry.WAITING, subscriptions)
         ages = _newest(engine, telemetry.OLDEST, subscriptions)

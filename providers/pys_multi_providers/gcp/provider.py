@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pys_multi_providers.gcp import checks, permissions, prices
 from pys_multi_providers.gcp.settings import GcpOptions, GcpSettings
-from pys_multi_providers.gcp.view import view
+from pys_multi_providers.gcp.view import main_of, view
 from pys_multi_tools.cost import PriceList
 from pys_multi_tools.deployment import (
     Capabilities,
@@ -87,7 +87,7 @@ class GcpProvider:
             architecture="x86_64",
             glibc=(2, 35),
             runtime_modules=tuple(f"pys_multi_providers.gcp.{module}" for module in _SHIPPED),
-            files={"main.py": _MAIN},
+            files={main_of(deployment): _MAIN},
         )
 
     def render(self, deployment: Deployment) -> dict[str, str]:

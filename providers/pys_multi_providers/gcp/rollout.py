@@ -22,11 +22,11 @@ from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import KINDS
 from pys_multi_providers.gcp.live import Owned
 from pys_multi_providers.gcp.making import foreign
-from pys_multi_tools.patience import Pause, each
 from pys_multi_providers.gcp.steps import SAID, Step, short, unfinished
 from pys_multi_tools.calling import call
 from pys_multi_tools.deployment import Invocation, Progress, Rollout
 from pys_multi_tools.errors import DeployError, ProviderError
+from pys_multi_tools.patience import Pause, each
 
 Json = dict[str, Any]
 OnProgress = Callable[[Progress], None]

@@ -105,6 +105,13 @@ def names_of(deployment: Deployment) -> Names:
     return Names(deployment.service.name, deployment.stage, project)
 
 
+def main_of(deployment: Deployment) -> str:
+    """The file that functions-framework loads: main.py, unless the project has a module of that name itself."""
+    root = deployment.project.root
+    taken = any((root / folder / name).exists() for folder in ("", "src") for name in ("main.py", "main"))
+    return "pys_multi_main.py" if taken else "main.py"
+
+
 def environments_of(deployment: Deployment) -> Iterator[tuple[Function, dict[str, str]]]:
     """The environment of each function, as the document has it."""
     whole = _View(deployment)
@@ -242,7 +249,7 @@ class _View:
         options = options_of(function)
         what = f"function {function.name} of {self.service.name}, stage {self.deployment.stage}"
         account = self.names.account(function.name)
-        build_account = self.settings.build_service_account
+        build_account, main = self.settings.build_service_account, main_of(self.deployment)
         return {
             "id": f"function:{function.name}",
             "name": f"{self.location}/functions/{self.names.function(function.name)}",
@@ -256,6 +263,7 @@ class _View:
             "description": what[:1].upper() + what[1:],
             "runtime": f"python{self.deployment.project.settings.python.replace('.', '')}",
             "build_account": f"projects/{self.project}/serviceAccounts/{build_account}" if build_account else None,
+            "main": main if main != "main.py" else None,
             "memory": f"{function.memory}Mi",
             "cpu": f"{cpu_of(function):g}",
             "timeout": time_of(function),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -117,14 +118,15 @@ def progress_shown() -> Iterator[Callable[[Progress], None]]:
         with _live_progress() as callback:
             yield callback
         return
-    last = ""
+    last, lock = "", Lock()
 
     def line(progress: Progress) -> None:
         nonlocal last
         text = f"{progress.step}: {progress.text}" if progress.text else progress.step
-        if text != last:
-            say(text)
-            last = text
+        with lock:  # what is done side by side is told line by line
+            if text != last:
+                say(text)
+                last = text
 
     yield line
 

@@ -11,6 +11,7 @@ from tests.support.gcp_control.state import PROJECT, REGION
 from tests.support.gcp_stage import SECRET, GcpStage, inventory, left, served
 
 from pys_multi_providers.gcp.rollout import HEALTH
+from pys_multi_tools import pipeline
 from pys_multi_tools.calling import call
 from pys_multi_tools.deployment import Invocation
 from pys_multi_tools.errors import DeployError, ProviderError
@@ -70,6 +71,22 @@ def test_a_build_that_does_not_start_is_never_called(stage: GcpStage, running: C
     stage.write("three")
     third = stage.deploy()
     assert served(running, stage.service) == third.build_ids
+    assert stage.plan() == ()
+
+
+def test_a_project_may_have_a_main_of_its_own(stage: GcpStage, running: ControlPlane) -> None:
+    """functions-framework loads main.py, which is what many a project calls its own."""
+    module = stage.root / "app.py"
+    module.rename(stage.root / "main.py")
+    placed = stage.place()
+    assert placed.deployment.app == "main:app"
+    first = stage.deploy()
+    assert get(first.url, "/hello/ada")[0] == 200
+    (stage.root / "main.py").rename(module)
+    second = stage.deploy()
+    assert get(second.url, "/hello/ada")[0] == 200
+    name = f"projects/{PROJECT}/locations/{REGION}/functions/{stage.service}-test-api"
+    assert "environmentVariables" not in running.state.of("functions")[name]["buildConfig"]
     assert stage.plan() == ()
 
 
@@ -191,6 +208,9 @@ def test_a_queue_that_loses_its_consumer_keeps_its_messages_and_calls_nobody(
     assert len(answering.state.messages[name]) == 1
     assert f"{name}.dead" in answering.state.of("subscriptions"), "its dead letters stay"
     assert quick.plan() == ()
+    letter = {"message": {"data": "e30=", "messageId": "2", "publishTime": "2026-01-01T00:00:00Z"}, "hidden": False}
+    answering.state.messages[f"{name}.dead"] = [letter]
+    assert [letter.id for letter in pipeline.dead_letters(quick.place(), "jobs")] == ["2"]
     quick.write()
     quick.deploy()
     assert answering.state.of("subscriptions")[name] == before

@@ -88,10 +88,9 @@ class Compute:
             files = set(zipfile.ZipFile(BytesIO(data)).namelist())
         except zipfile.BadZipFile:
             files = set()
-        if "main.py" not in files:
-            raise Refusal(
-                400, "FAILED_PRECONDITION", "Build failed: missing main.py and GOOGLE_FUNCTION_SOURCE not specified."
-            )
+        main = function["buildConfig"].get("environmentVariables", {}).get("GOOGLE_FUNCTION_SOURCE", "main.py")
+        if main not in files:
+            raise Refusal(400, "FAILED_PRECONDITION", f"Build failed: missing {main}, see GOOGLE_FUNCTION_SOURCE.")
         id = name.rpartition("/")[2]
         service_name = f"{_PARENT}/services/{id}"
         service = self.state.of("services").get(service_name)
@@ -104,6 +103,7 @@ class Compute:
             "K_SERVICE": id,
             "K_REVISION": revision,
             "FUNCTION_TARGET": function["buildConfig"]["entryPoint"],
+            "FUNCTION_SOURCE": main,
             # Where the function finds the keys of Google's tokens.
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_OAUTH2": self.url,
         }

@@ -36,7 +36,7 @@ def main() -> None:
             os.environ.clear()
             os.environ.update(wanted["environment"])
             sys.path[:] = [wanted["folder"], *sys.path]
-            app = functions_framework.create_app(wanted["target"], "main.py", "http")
+            app = functions_framework.create_app(wanted["target"], os.environ["FUNCTION_SOURCE"], "http")
             import logging
 
             logging.getLogger("werkzeug").setLevel(logging.ERROR)

@@ -127,7 +127,7 @@ def test_text_that_is_no_reference_stays_as_it_is(text: str) -> None:
 
 def test_a_build_is_a_field_like_any_other() -> None:
     built = with_build(WHOLE.functions()["api"], "bucket", "shop/dev/b1.zip", "b1")
-    assert built.body["buildConfig"] == {"source": {"storageSource": {"bucket": "bucket", "object": "shop/dev/b1.zip"}}}
+    assert built.body["buildConfig"]["source"] == {"storageSource": {"bucket": "bucket", "object": "shop/dev/b1.zip"}}
     assert built.body["labels"] == {BUILD_LABEL: "b1"}
     assert BUILD_LABEL not in WHOLE.functions()["api"].body.get("labels", {})
 
