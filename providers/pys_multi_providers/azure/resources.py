@@ -17,7 +17,8 @@ from pys_multi.encoding import parse_json
 from pys_multi.errors import NotFound, ResourceError
 from pys_multi.outgoing import encoded_word, in_groups
 from pys_multi.resources import ObjectInfo, Table
-from pys_multi_providers.azure.calls import Absent, Answer, Connections, sent
+from pys_multi.rest import Answer, Connections
+from pys_multi_providers.azure.calls import Absent, sent
 from pys_multi_providers.azure.events import ATTRIBUTES, ENCODING, GROUP, SENT
 from pys_multi_providers.azure.tables import TableVerbs
 from pys_multi_providers.azure.tokens import SERVICE_BUS, STORAGE, Tokens

@@ -18,7 +18,8 @@ from uuid import uuid4
 from pys_multi.errors import NotFound, ResourceError
 from pys_multi.items import check, key_in, updated
 from pys_multi.messages import current_context
-from pys_multi_providers.azure.calls import Absent, Answer, ConditionRefused, Refused
+from pys_multi.rest import Answer
+from pys_multi_providers.azure.calls import Absent, ConditionRefused, Refused
 from pys_multi_providers.azure.entities import END, STAMP, entity_of, item_of, key_of, prefix_of
 
 TYPE_CHECKING = False

@@ -12,7 +12,8 @@ from threading import Lock
 from time import time
 
 from pys_multi.errors import ResourceError
-from pys_multi_providers.azure.calls import Connections, Refused, sent
+from pys_multi.rest import Connections
+from pys_multi_providers.azure.calls import Refused, sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

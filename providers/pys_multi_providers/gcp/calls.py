@@ -1,20 +1,19 @@
-"""Calls of Google's REST APIs: connections that are kept, retries, and Google's errors in the words of pys_multi."""
+"""Calls of Google's REST APIs: what is tried again, and Google's errors in the words of pys_multi."""
 
 from __future__ import annotations
 
 from os import environ
-from threading import Lock
 from time import sleep
 
 from pys_multi.encoding import parse_json, to_json_bytes
 from pys_multi.errors import HTTPError, NotFound, PysMultiError, ResourceError
 from pys_multi.messages import current_context
+from pys_multi.rest import Answer, Connections, Unanswered
 from pys_multi_providers.gcp.tokens import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from http.client import HTTPConnection
     from typing import Any
 
     Json = dict[str, Any]
@@ -31,8 +30,6 @@ _PASSING = frozenset((408, 429, 500, 502, 503, 504))
 _UNTOUCHED = frozenset((401, 429))
 #: Seconds before each further try, of which up to the same again is added by chance.
 _PAUSES = (0.1, 0.4, 1.6)
-#: Connections kept per API while no call uses them.
-_IDLE = 16
 
 
 class Refused(ResourceError):
@@ -46,30 +43,12 @@ class Refused(ResourceError):
     untouched = False
 
 
-class Answer:
-    """A successful answer: header fields by lower-case name, and the body."""
-
-    __slots__ = ("body", "headers")
-
-    def __init__(self, headers: dict[str, str], body: bytes) -> None:
-        self.headers = headers
-        self.body = body
-
-    def json(self) -> Any:
-        """The body as JSON; an empty object where there is none."""
-        from json import loads  # no limit of depth: Firestore writes three levels for each of a value
-
-        return loads(self.body) if self.body else {}
-
-
 class Google:
     """Google's APIs, for all threads of this process; thread-safe."""
 
     def __init__(self) -> None:
         self.identity = Identity()
-        self._lock = Lock()
-        self._idle: dict[str, list[HTTPConnection]] = {}
-        self._tls: Any = None
+        self._connections = Connections()
 
     def call(
         self,
@@ -106,11 +85,7 @@ class Google:
 
     def close(self) -> None:
         """Closes the connections that are kept."""
-        with self._lock:
-            kept = [connection for connections in self._idle.values() for connection in connections]
-            self._idle.clear()
-        for connection in kept:
-            connection.close()
+        self._connections.close()
 
     def _try(
         self,
@@ -128,77 +103,16 @@ class Google:
         elif api == "firestore":
             # Its emulator checks rules for others ("Connect your app to the Cloud Firestore Emulator").
             headers = {**headers, "authorization": "Bearer owner"}
-        status, fields, answer = self._exchange(address, method, path, what, permission, body, headers)
-        if status < 300:
-            return Answer(fields, answer)
-        raise _translated(status, answer, what, permission)
-
-    def _exchange(
-        self,
-        address: str,
-        method: str,
-        path: str,
-        what: str,
-        permission: str,
-        body: bytes | None,
-        headers: dict[str, str],
-    ) -> tuple[int, dict[str, str], bytes]:
-        from http.client import HTTPException
-
-        connection = self._take(address)
-        sent = False
         try:
-            if connection.sock is None:
-                connection.connect()
-            sent = True
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-        except (OSError, HTTPException) as error:
-            connection.close()
-            how = "had no answer, so it may have happened" if sent else "did not reach Google"
-            refused = Refused(f"{what}: {permission} {how}: {type(error).__name__}: {error}")
-            refused.untouched = not sent
+            answer = self._connections.exchange(method, address, path, headers, body)
+        except Unanswered as error:
+            how = "had no answer, so it may have happened" if error.may_have_happened else "did not reach Google"
+            refused = Refused(f"{what}: {permission} {how}: {error}")
+            refused.untouched = not error.may_have_happened
             raise refused from error
-        if response.will_close:
-            connection.close()
-        else:
-            self._put_back(address, connection)
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
-
-    def _take(self, address: str) -> HTTPConnection:
-        """A connection that nobody uses: one that was kept and is still open, or a new one."""
-        patience = _patience()
-        while True:
-            with self._lock:
-                kept = self._idle.get(address)
-                connection = kept.pop() if kept else None
-            if connection is None:
-                return self._connection(address, patience)
-            if _is_open(connection):
-                connection.sock.settimeout(patience)
-                return connection
-            connection.close()
-
-    def _put_back(self, address: str, connection: HTTPConnection) -> None:
-        with self._lock:
-            kept = self._idle.setdefault(address, [])
-            if len(kept) < _IDLE:
-                kept.append(connection)
-                return
-        connection.close()
-
-    def _connection(self, address: str, timeout: float) -> HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
-        scheme, _, host = address.partition("://")
-        if scheme == "http":
-            return HTTPConnection(host, timeout=timeout)
-        if self._tls is None:
-            from ssl import create_default_context
-
-            self._tls = create_default_context()
-        return HTTPSConnection(host, timeout=timeout, context=self._tls)
+        if answer.status < 300:
+            return answer
+        raise _translated(answer.status, answer.body, what, permission)
 
 
 def address_of(api: str) -> str:
@@ -210,24 +124,6 @@ def address_of(api: str) -> str:
     if found:
         return found.rstrip("/")
     return f"https://{api}.{environ.get('GOOGLE_CLOUD_UNIVERSE_DOMAIN', 'googleapis.com')}"
-
-
-def _is_open(connection: HTTPConnection) -> bool:
-    """Whether a connection on which nothing is expected is still there: what is readable now is its end."""
-    from select import poll
-
-    if connection.sock is None:
-        return False
-    poller = poll()
-    poller.register(connection.sock, 1)  # POLLIN
-    return not poller.poll(0)
-
-
-def _patience() -> float:
-    """Seconds that one try may take: less than the invocation has left, so that its error, not the end, is seen."""
-    context = current_context()
-    left = context.remaining() if context is not None else 60.0
-    return min(max(left / 3, 1.0), 20.0)
 
 
 def _has_time(pause: float) -> bool:

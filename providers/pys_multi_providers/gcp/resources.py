@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pys_multi.app import App
     from pys_multi.resources import Outgoing
-    from pys_multi_providers.gcp.calls import Answer
+    from pys_multi.rest import Answer
 
     Json = dict[str, Any]
 

@@ -12,8 +12,9 @@ from tests.support.scripted_api import DROP, Asked, ScriptedApi
 from pys_multi import Context
 from pys_multi.errors import ResourceError
 from pys_multi.messages import _current
+from pys_multi.rest import Connections
 from pys_multi_providers.azure import calls
-from pys_multi_providers.azure.calls import Absent, ConditionRefused, Connections, Refused, sent
+from pys_multi_providers.azure.calls import Absent, ConditionRefused, Refused, sent
 from pys_multi_providers.azure.tokens import STORAGE, Tokens
 
 XML = b"\xef\xbb\xbf<?xml version='1.0'?><Error><Code>%b</Code><Message>It is so.\nRequestId:1</Message></Error>"

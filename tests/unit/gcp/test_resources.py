@@ -153,17 +153,6 @@ def test_a_resource_that_was_not_deployed_is_named(serve: Any) -> None:
         backend.queue_send("other", [Outgoing(b"a", {})])
 
 
-def test_a_connection_is_kept_and_replaced_when_it_was_closed(serve: Any) -> None:
-    backend, _ = serve(accept)
-    google = backend._google
-    for _ in range(3):
-        backend.topic_publish("news", Outgoing(b"c", {}))
-    [kept] = google._idle.values()
-    assert len(kept) == 1
-    kept[0].sock.shutdown(2)  # as the other side does after a while
-    assert backend.topic_publish("news", Outgoing(b"c", {})) == "0"
-
-
 # ---- tokens
 
 
