@@ -12,7 +12,8 @@ ToolError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,3 +81,14 @@ class CheckError(ToolError):
         lines = "\n".join(str(problem) for problem in self.problems)
         count = len(self.problems)
         super().__init__(f"{count} problem{'s' if count != 1 else ''} found", detail=lines)
+
+
+@contextmanager
+def translated(into: Callable[[Exception], ProviderError]) -> Iterator[None]:
+    """The edge of a provider's ``client.py``: whatever a cloud's library raises leaves as what it is made into."""
+    try:
+        yield
+    except ProviderError:
+        raise
+    except Exception as error:
+        raise into(error) from error

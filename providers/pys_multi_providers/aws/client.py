@@ -12,10 +12,11 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.errors import ProviderError, translated
 from pys_multi_tools.patience import patiently
 from pys_multi_tools.provider import require
 
@@ -231,19 +232,9 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
-class _translated:
+def _translated(asked: str) -> AbstractContextManager[None]:
     """Turns every error of boto3 into an AwsError. Values that were sent stand in none of them."""
-
-    def __init__(self, asked: str) -> None:
-        self._asked = asked
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, ProviderError) or not isinstance(error, Exception):
-            return
-        raise translate(error, self._asked) from error
+    return translated(lambda error: translate(error, asked))
 
 
 def translate(error: Exception, asked: str) -> AwsError:

@@ -15,6 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from pys_multi_providers.azure.clouds import CLOUDS
 from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
-from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.errors import translated
 from pys_multi_tools.patience import Pause
 from pys_multi_tools.provider import require
 
@@ -383,19 +384,9 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
-class _translated:
+def _translated(asked: str) -> AbstractContextManager[None]:
     """Turns every error of Azure's libraries into an AzureError."""
-
-    def __init__(self, asked: str) -> None:
-        self._asked = asked
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, ProviderError) or not isinstance(error, Exception):
-            return
-        raise translate(error, self._asked) from error
+    return translated(lambda error: translate(error, asked))
 
 
 def translate(error: Exception, asked: str) -> AzureError:

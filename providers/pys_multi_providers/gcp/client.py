@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pys_multi_providers.gcp.errors import GcpError, refused, unreachable
 from pys_multi_providers.gcp.patience import ridden_out
-from pys_multi_tools.errors import ProviderError
+from pys_multi_tools.errors import ProviderError, translated
 from pys_multi_tools.provider import require
 
 if TYPE_CHECKING:
@@ -485,19 +486,9 @@ class _Connection:
 # ---- errors
 
 
-class _translated:
-    """Turns every error of Google's libraries into a GcpError."""
-
-    def __init__(self, asked: str, project: str = "") -> None:
-        self._asked, self._project = asked, project
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, ProviderError) or not isinstance(error, Exception):
-            return
-        raise translate(error, self._asked, self._project) from error
+def _translated(asked: str, project: str = "") -> AbstractContextManager[None]:
+    """Turns every error of Google's libraries into one of ours."""
+    return translated(lambda error: translate(error, asked, project))
 
 
 def translate(error: Exception, asked: str, project: str = "") -> ProviderError:
