@@ -14,7 +14,7 @@ Difference = tuple[str, Any, Any]
 #: Free keys: as a whole they are what we say, or, of labels, what we say and what others added.
 _WHOLE = frozenset({"environmentVariables", "custom_attributes"})
 #: Scheduler adds headers of its own.
-_SHARED = frozenset({"labels", "headers"})
+SHARED = frozenset({"labels", "headers"})
 #: Lists whose order says nothing.
 _UNORDERED = frozenset({"event_types", "secretEnvironmentVariables", "matchesPrefix", "matchesSuffix"})
 _DURATION = re.compile(r"(-?\d+)(?:\.(\d{1,9}))?s")
@@ -35,7 +35,7 @@ def differences(
 def _compare(name: str, path: str, wanted: Any, live: Any, ignored: frozenset[str], found: list[Difference]) -> None:
     if path in ignored or isinstance(wanted, Unknown):
         return
-    if isinstance(wanted, Mapping) and name not in _WHOLE and name not in _SHARED and wanted:
+    if isinstance(wanted, Mapping) and name not in _WHOLE and name not in SHARED and wanted:
         if live is None:
             found.append((path, None, wanted))
             return

@@ -295,7 +295,7 @@ class Engine:
         order = phases(document)
         self._levels(document, found, needed, order.before)
         for name in secret_values.put(self.cloud, secrets):
-            self._say("secrets", short(name))
+            self._say("secrets", f"{short(name)}, for instances that start from now on")
         for level in order.functions:
             done = each(lambda entry: self._function(document, found, entry, needed), level)
             for entry, function in zip(level, done, strict=True):

@@ -18,7 +18,7 @@ from pys_multi_providers.gcp.document import Entry
 from pys_multi_providers.gcp.errors import GcpError
 from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, LOG_BUCKETS, NOTIFICATIONS, Kind
 from pys_multi_providers.gcp.live import Owned, notifications
-from pys_multi_providers.gcp.steps import Step, short
+from pys_multi_providers.gcp.steps import Step, is_paused, short
 from pys_multi_tools.errors import DeployError
 from pys_multi_tools.patience import Pause, each
 
@@ -111,6 +111,11 @@ class Making:
     def _change(self, entry: Entry, body: Mapping[str, Any], live: Mapping[str, Any]) -> Json | None:
         kind = KINDS[entry.kind]
         found = differences(body, live)
+        if is_paused(entry.kind, live):
+            self._say("update", f"{kind.word} {short(entry.name)}: resumed")
+            resumed = self._cloud.call(entry.kind, "resume", name=entry.name, body={})
+            if not found:
+                return resumed
         if not found:
             return None
         self._say("update", f"{kind.word} {short(entry.name)}: {', '.join(path for path, _, _ in found)}")

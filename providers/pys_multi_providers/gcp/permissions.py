@@ -65,7 +65,8 @@ _MESSAGES = """
     pubsub.topics.getIamPolicy pubsub.topics.publish pubsub.topics.setIamPolicy pubsub.topics.update
 """
 _JOBS = """
-    cloudscheduler.jobs.create cloudscheduler.jobs.delete cloudscheduler.jobs.get cloudscheduler.jobs.update
+    cloudscheduler.jobs.create cloudscheduler.jobs.delete cloudscheduler.jobs.enable cloudscheduler.jobs.fullView
+    cloudscheduler.jobs.get cloudscheduler.jobs.update
 """
 _DATABASES = """
     datastore.databases.create datastore.databases.delete datastore.databases.getMetadata datastore.databases.update
@@ -89,7 +90,7 @@ _SECRETS = """
 #: Of secrets that are somebody else's: a function may be let read them, the deployer does not.
 _FOREIGN_SECRETS = "secretmanager.secrets.getIamPolicy secretmanager.secrets.setIamPolicy"
 #: Permissions that change nothing, and those of them that read what a plan must not see.
-_READS = re.compile(r".*\.(get|list|getIamPolicy|getMetadata)|serviceusage\.services\.use")
+_READS = re.compile(r".*\.(fullView|get|list|getIamPolicy|getMetadata)|serviceusage\.services\.use")
 _TELLS = {"data": ("storage.objects.get",), "project": ("logging.logEntries.list",)}
 #: Whoever may change who has roles in the project may do so for these two, and no other.
 _GRANTED = ("roles/datastore.user", "roles/datastore.viewer")

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pys_multi_providers.gcp import policies
 from pys_multi_providers.gcp.client import PROJECTS, SERVICES
-from pys_multi_providers.gcp.difference import Difference, differences, same
+from pys_multi_providers.gcp.difference import SHARED, Difference, differences, same
 from pys_multi_providers.gcp.document import DATA_LABEL, FUNCTION, Document, Entry, Look, Policy, Unknown, resolved
 from pys_multi_providers.gcp.document import policies as policies_of
-from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, KINDS, LOG_BUCKETS, NOTIFICATIONS, WORDS
+from pys_multi_providers.gcp.kinds import BUCKETS, DATABASES, JOBS, KINDS, LOG_BUCKETS, NOTIFICATIONS, WORDS
 from pys_multi_providers.gcp.live import Live
 from pys_multi_tools.deployment import Change
 
@@ -107,6 +107,8 @@ def _resource(document: Document, entry: Entry, live: Live, look: Look) -> Step:
     if not live.is_ours(entry):
         return Step("foreign", entry, body, found)
     differing = tuple(differences(body, found, ignored=SAID))
+    if is_paused(entry.kind, found):
+        differing += (("state", found["state"], "ENABLED"),)
     fixed = KINDS[entry.kind].fixed
     if any(path.partition(".")[0] in fixed for path, _, _ in differing):
         names = ", ".join(sorted({p.partition(".")[0] for p, _, _ in differing} & set(fixed)))
@@ -116,6 +118,11 @@ def _resource(document: Document, entry: Entry, live: Live, look: Look) -> Step:
     if entry.kind == FUNCTION and (reason := unfinished(found)):
         return Step("update", entry, body, found, (), reason)
     return Step("unchanged", entry, body, found)
+
+
+def is_paused(kind: str, found: Mapping[str, Any]) -> bool:
+    """Whether it is a schedule that somebody paused; no field of it that one could write says so."""
+    return kind == JOBS and found.get("state") == "PAUSED"
 
 
 def unfinished(function: Mapping[str, Any]) -> str:
@@ -223,7 +230,7 @@ def _change(step: Step) -> Change:
     if step.entry.kind == NOTIFICATIONS:
         topic = str((step.body or step.live or {}).get("topic", "")).rpartition("/")[2]
         name = f"{step.entry.name} → {topic}"
-    properties = tuple((path, _shown(before), _shown(after)) for path, before, after in step.differences)
+    properties = tuple(shown for difference in step.differences for shown in _properties(*difference))
     action = step.action
     reason, data = step.reason, False
     if action == "foreign":
@@ -249,6 +256,17 @@ def _permissions(permission: Permission) -> Iterator[Change]:
                 reason="everybody may call it" if is_public else "no longer wanted" if action == "delete" else "",
                 public=is_public,
             )
+
+
+def _properties(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    """A difference as it is told: of free keys, such as those of an environment, the ones that differ."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping) and before and after:
+        others = () if path.rpartition(".")[2] in SHARED else before
+        for key in sorted({*after, *others}):
+            if not same(after.get(key), before.get(key), key):
+                yield f"{path}.{key}", _shown(before.get(key)), _shown(after.get(key))
+    else:
+        yield path, _shown(before), _shown(after)
 
 
 def _shown(value: Any) -> Any:

@@ -119,7 +119,20 @@ def test_what_others_changed_is_seen_and_set_right(quick: GcpStage, answering: C
     policy = state.policies[service]
     policy["bindings"].append({"role": "roles/run.invoker", "members": ["allUsers"]})
     policy["bindings"].append({"role": "roles/run.viewer", "members": ["user:auditor@example.com"]})
-    del state.of("jobs")[f"projects/{PROJECT}/locations/{REGION}/jobs/{quick.service}-test_worker_nightly"]
+    job = f"projects/{PROJECT}/locations/{REGION}/jobs/{quick.service}-test_worker_nightly"
+    state.of("jobs")[job]["state"] = "PAUSED"
+    function = f"projects/{PROJECT}/locations/{REGION}/functions/{quick.service}-test-api"
+    state.of("functions")[function]["serviceConfig"]["environmentVariables"]["DEBUG"] = "1"
+    state.of("functions")[function]["labels"]["team"] = "orders"
+    found = {c.kind: c.properties for c in quick.plan()}
+    assert found["schedule"] == (("state", "PAUSED", "ENABLED"),)
+    assert found["function"] == (("serviceConfig.environmentVariables.DEBUG", "1", None),)
+    quick.deploy()
+    assert state.of("jobs")[job]["state"] == "ENABLED"
+    assert "DEBUG" not in state.of("functions")[function]["serviceConfig"]["environmentVariables"]
+    state.of("subscriptions")[subscription]["retryPolicy"] = {"minimumBackoff": "9s", "maximumBackoff": "600s"}
+    state.policies[service]["bindings"].append({"role": "roles/run.invoker", "members": ["allUsers"]})
+    del state.of("jobs")[job]
     changes = {(c.action, c.kind) for c in quick.plan()}
     assert changes == {("update", "subscription"), ("delete", "permission"), ("create", "schedule")}
     quick.deploy()

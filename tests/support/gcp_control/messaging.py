@@ -242,6 +242,15 @@ def patch_job(state: State, request: Request) -> Json:
     return found
 
 
+@answers("cloudscheduler.projects.locations.jobs.resume")
+def resume_job(state: State, request: Request) -> Json:
+    job = state.get("jobs", request.parameters["name"])
+    if job["state"] != "PAUSED":
+        raise Refusal(400, "FAILED_PRECONDITION", "The job is not paused.")
+    job["state"] = "ENABLED"
+    return job
+
+
 @answers("cloudscheduler.projects.locations.jobs.delete")
 def delete_job(state: State, request: Request) -> Json:
     state.remove("jobs", request.parameters["name"])

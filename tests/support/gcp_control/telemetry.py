@@ -53,6 +53,10 @@ def _entry(revision: str, line: str, number: int) -> Json:
         entry["severity"] = str(payload.pop("severity")).upper()
     if isinstance(payload.get("time"), str):
         entry["timestamp"] = payload.pop("time")
+    entry["labels"] |= payload.pop("logging.googleapis.com/labels", {})
+    for special in ("trace", "spanId"):
+        if (value := payload.pop(f"logging.googleapis.com/{special}", None)) is not None:
+            entry[special] = value
     return {**entry, "jsonPayload": payload}
 
 

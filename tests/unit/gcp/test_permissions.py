@@ -133,6 +133,12 @@ def test_everything_in_the_document_can_be_listed_made_changed_and_removed() -> 
                 assert f"{APIS.get(api, api)}.{path[-1]}.{verb}" in found, kind
 
 
+@pytest.mark.parametrize("purpose", ["deploy", "plan"])
+def test_what_a_schedule_calls_is_seen(purpose: Purpose) -> None:
+    """Scheduler shows the target of a job to nobody else, and it is compared."""
+    assert "cloudscheduler.jobs.fullView" in permissions(policy(purpose=purpose))
+
+
 def test_what_a_service_does_not_have_needs_no_right() -> None:
     plain = permissions(policy("http"))
     for api in ("pubsub", "cloudscheduler", "secretmanager", "datastore", "logging"):
@@ -211,7 +217,9 @@ def test_a_preview_s_rights_are_for_all_of_them() -> None:
 def test_a_plan_changes_nothing_and_reads_no_secret() -> None:
     found = permissions(policy(purpose="plan"))
     for permission in found:
-        assert permission.rpartition(".")[2] in ("get", "list", "getIamPolicy", "getMetadata", "use"), permission
+        assert permission.rpartition(".")[2] in ("fullView", "get", "list", "getIamPolicy", "getMetadata", "use"), (
+            permission
+        )
     assert "logging.logEntries.list" not in found
     assert "secretmanager.versions.access" not in found
     # It reads the documents of former deploys, and nobody's objects.
