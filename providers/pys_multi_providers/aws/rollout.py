@@ -18,6 +18,8 @@ from pys_multi_providers.aws import telemetry
 from pys_multi_providers.aws.artefacts import Build
 from pys_multi_providers.aws.client import AwsError, Cloud, while_not_yet
 from pys_multi_providers.aws.names import ALIAS
+from pys_multi_tools import canary
+from pys_multi_tools.canary import Failures
 from pys_multi_tools.deployment import Progress, Rollout
 from pys_multi_tools.errors import DeployError
 from pys_multi_tools.patience import Pause, each
@@ -230,33 +232,18 @@ class Functions:
             self._say("shift", f"{', '.join(sorted(moving))}: all calls")
 
     def _bake(self, versions: Mapping[str, str], former: Mapping[str, str], rollout: Rollout) -> None:
-        try:
-            for share in rollout.steps:
-                weights = {name: {version: share} for name, version in versions.items()}
-                each(lambda item: self.point(item[0], former[item[0]], item[1]), weights.items())
-                begun = time.time()
-                while (left := begun + rollout.bake - time.time()) > 0:
-                    self._say("canary", f"{share:.0%} of the calls, {left:.0f} s to go", 1 - left / rollout.bake)
-                    time.sleep(min(left, 10.0))
-                    self._judge(versions, former, begun)
-                self._judge(versions, former, begun)
-        except BaseException:  # an interrupt too must not leave calls with a build that nobody watches
-            self._say("canary", "back to the former build")
-            each(lambda name: self.point(name, former[name]), list(former))
-            raise
+        def failures(name: str, version: str, begun: float) -> Failures:
+            return telemetry.failures(self._cloud, self._names[name], version, begun)
 
-    def _judge(self, versions: Mapping[str, str], former: Mapping[str, str], begun: float) -> None:
-        """Raises DeployError where the new version fails more often than the one before, by over one call in 100."""
-        for name, version in versions.items():
-            new = telemetry.failures(self._cloud, self._names[name], version, begun)
-            old = telemetry.failures(self._cloud, self._names[name], former[name], begun)
-            if new.rate > old.rate + 0.01:
-                raise DeployError(
-                    f"the canary failed: {new.failed} of {new.calls} calls of version {version}, against {old.failed} "
-                    f"of {old.calls} of the former one",
-                    where=f"function {name}",
-                    hint="all calls go to the former build again; see pys-multi logs",
-                )
+        canary.bake(
+            rollout,
+            give=lambda share: each(lambda n: self.point(n, former[n], {versions[n]: share}), versions),
+            failures=lambda begun: (
+                (name, failures(name, versions[name], begun), failures(name, former[name], begun)) for name in versions
+            ),
+            back=lambda: each(lambda name: self.point(name, former[name]), former),
+            say=self._say,
+        )
 
     def point(self, name: str, version: str, weights: Mapping[str, float] | None = None) -> None:
         """Points the alias of a function to a version."""

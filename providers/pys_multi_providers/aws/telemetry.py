@@ -10,24 +10,12 @@ from typing import Any
 
 from pys_multi_providers.aws.client import AwsError, Cloud
 from pys_multi_providers.aws.names import ALIAS
+from pys_multi_tools.canary import Failures
 
 Json = dict[str, Any]
 
 #: Queries that one GetMetricData takes ("CloudWatch quotas").
 _MAX_QUERIES = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """Calls of one version, and how many of them failed."""
-
-    calls: int
-    failed: int
-
-    @property
-    def rate(self) -> float:
-        """Share of the calls that failed."""
-        return self.failed / self.calls if self.calls else float(self.failed > 0)
 
 
 @dataclass(frozen=True, slots=True)

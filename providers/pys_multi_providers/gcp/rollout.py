@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,9 @@ from pys_multi_providers.gcp.kinds import KINDS
 from pys_multi_providers.gcp.live import Owned
 from pys_multi_providers.gcp.making import foreign
 from pys_multi_providers.gcp.steps import SAID, Step, short, unfinished
+from pys_multi_tools import canary
 from pys_multi_tools.calling import call
+from pys_multi_tools.canary import Failures
 from pys_multi_tools.deployment import Invocation, Progress, Rollout
 from pys_multi_tools.errors import DeployError, ProviderError
 from pys_multi_tools.patience import Pause, each
@@ -264,38 +266,19 @@ class Functions:
         former: Mapping[str, str],
         rollout: Rollout,
     ) -> None:
-        try:
-            for share in rollout.steps:
-                percent = min(max(round(share * 100), 1), 99)
-                each(
-                    lambda n: self.point(services[n], {former[n]: 100 - percent, revisions[n]: percent}),  # noqa: B023
-                    list(former),
-                )
-                begun = time.time()
-                while (left := begun + rollout.bake - time.time()) > 0:
-                    self._say("canary", f"{percent}% of the calls, {left:.0f} s to go", 1 - left / rollout.bake)
-                    time.sleep(min(left, 10.0))
-                    self._judge(services, revisions, former, begun)
-                self._judge(services, revisions, former, begun)
-        except BaseException:  # an interrupt too must not leave calls with a build that nobody watches
-            self._say("canary", "back to the former build")
-            each(lambda n: self.point(services[n], {former[n]: 100}), list(former))
-            raise
+        def give(share: float) -> None:
+            percent = min(max(round(share * 100), 1), 99)
+            each(lambda n: self.point(services[n], {former[n]: 100 - percent, revisions[n]: percent}), former)
 
-    def _judge(
-        self, services: Mapping[str, Json], revisions: Mapping[str, str], former: Mapping[str, str], begun: float
-    ) -> None:
-        """Raises DeployError where the new revision fails more often than the one before, by over one call in 100."""
-        for name, service in services.items():
-            found = telemetry.failures(self._cloud, short(str(service["name"])), begun)
-            new, old = found.get(revisions[name], telemetry.NONE), found.get(former[name], telemetry.NONE)
-            if new.rate > old.rate + 0.01:
-                raise DeployError(
-                    f"the canary failed: {new.failed} of {new.calls} calls of the new revision, against {old.failed} "
-                    f"of {old.calls} of the former one",
-                    where=f"function {name}",
-                    hint="all calls go to the former build again; see pys-multi logs",
-                )
+        def failures(begun: float) -> Iterator[tuple[str, Failures, Failures]]:
+            for name, service in services.items():
+                found = telemetry.failures(self._cloud, short(str(service["name"])), begun)
+                yield name, found.get(revisions[name], Failures()), found.get(former[name], Failures())
+
+        def back() -> None:
+            each(lambda n: self.point(services[n], {former[n]: 100}), former)
+
+        canary.bake(rollout, give=give, failures=failures, back=back, say=self._say)
 
     # ---- proof
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pys_multi_providers.gcp.client import Cloud
+from pys_multi_tools.canary import Failures
 
 Json = dict[str, Any]
 
@@ -18,22 +18,6 @@ LATENCIES = "run.googleapis.com/request_latencies"
 CONCURRENCY = "run.googleapis.com/container/max_request_concurrencies"
 WAITING = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
-
-
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """Calls of one revision, and how many of them failed."""
-
-    calls: int
-    failed: int
-
-    @property
-    def rate(self) -> float:
-        """Share of the calls that failed."""
-        return self.failed / self.calls if self.calls else float(self.failed > 0)
-
-
-NONE = Failures(0, 0)
 
 
 def series(
@@ -116,7 +100,7 @@ def failures(cloud: Cloud, service: str, since: float) -> dict[str, Failures]:
     found: dict[str, Failures] = {}
     for labels, number in series(cloud, REQUESTS, "service_name", [service], since, aligner="ALIGN_DELTA", by=by):
         revision = str(labels.get("revision_name", ""))
-        before = found.get(revision, NONE)
+        before = found.get(revision, Failures())
         failed = int(number) if labels.get("response_code_class") == "5xx" else 0
         found[revision] = Failures(before.calls + int(number), before.failed + failed)
     return found

@@ -287,7 +287,7 @@ def test_a_canary_that_fails_more_than_the_former_build_is_turned_back(
 
     answering.interfere = interfere
     quick.write("two")
-    with pytest.raises(DeployError, match=r"the canary failed: 3 of \d+ calls of the new revision"):
+    with pytest.raises(DeployError, match=r"the canary failed: 3 of \d+ calls of the new build"):
         quick.deploy(Rollout(steps=(0.2,), bake=0.2))
     assert shares(answering, quick.service) == {old: 100}
     assert served(answering, quick.service) == first_outputs.build_ids
