@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pys_multi.runtime import HEALTH_PATH
 from pys_multi_providers.azure.client import Answer, Cloud
-from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
+from pys_multi_providers.azure.errors import AzureError, reason_of, refusal
 from pys_multi_providers.azure.kinds import KINDS, VERSIONS
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from pys_multi_providers.azure.client import Answer, Cloud, digest
-from pys_multi_providers.azure.failures import AzureError, told_once
+from pys_multi_providers.azure.errors import AzureError, told_once
 from pys_multi_tools.patience import patiently
 
 #: Releases that can be returned to.

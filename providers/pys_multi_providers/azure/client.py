@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pys_multi_providers.azure.clouds import CLOUDS
-from pys_multi_providers.azure.failures import AzureError, reason_of, refusal
+from pys_multi_providers.azure.errors import AzureError, reason_of, refusal
 from pys_multi_tools.errors import translated
 from pys_multi_tools.patience import Pause
 from pys_multi_tools.provider import require

@@ -29,7 +29,7 @@ from pys_multi_providers.azure.apps import App, Apps, Live
 from pys_multi_providers.azure.artefacts import Artefacts, Release
 from pys_multi_providers.azure.client import RESOURCES, Cloud
 from pys_multi_providers.azure.clouds import CLOUDS
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.errors import AzureError
 from pys_multi_providers.azure.inventory import LISTED, Inventory, Remover, Thing
 from pys_multi_providers.azure.kinds import KINDS
 from pys_multi_providers.azure.leftovers import DeletedVault, Leftovers

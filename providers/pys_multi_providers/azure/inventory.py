@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from pys_multi_providers.azure.client import RESOURCES, Cloud
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.errors import AzureError
 from pys_multi_providers.azure.index import WORDS, split, word
 from pys_multi_providers.azure.kinds import KINDS, VERSIONS
 from pys_multi_tools.deployment import Progress

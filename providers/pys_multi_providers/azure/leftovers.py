@@ -8,7 +8,7 @@ from typing import Any
 
 from pys_multi_providers.azure import changes
 from pys_multi_providers.azure.client import RESOURCES, Cloud
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.errors import AzureError
 from pys_multi_providers.azure.inventory import Remover, Thing
 from pys_multi_providers.azure.kinds import KINDS, VERSIONS
 from pys_multi_tools.deployment import Progress

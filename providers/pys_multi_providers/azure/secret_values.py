@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from pys_multi_providers.azure.client import Cloud
-from pys_multi_providers.azure.failures import AzureError, told_once
+from pys_multi_providers.azure.errors import AzureError, told_once
 from pys_multi_providers.azure.names import Names
 from pys_multi_providers.azure.secrets import sources
 from pys_multi_tools.deployment import Deployment

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pys_multi_providers.azure.client import Cloud, digest
-from pys_multi_providers.azure.failures import AzureError, innermost, refusal
+from pys_multi_providers.azure.errors import AzureError, innermost, refusal
 from pys_multi_providers.azure.index import split, word
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pys_multi_providers.azure.client import Cloud
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.errors import AzureError
 from pys_multi_providers.azure.kinds import VERSIONS
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ import pytest
 from azure.core import exceptions as core
 
 from pys_multi_providers.azure.client import Cloud, translate
-from pys_multi_providers.azure.failures import AzureError
+from pys_multi_providers.azure.errors import AzureError
 from pys_multi_providers.azure.settings import AzureSettings
 
 

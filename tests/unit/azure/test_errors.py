@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pys_multi_providers.azure.failures import AzureError, innermost, reason_of, refusal
+from pys_multi_providers.azure.errors import AzureError, innermost, reason_of, refusal
 
 DENIED = (
     "The client 'a@b.c' with object id '11' does not have authorization to perform action 'Microsoft.Web/sites/write' "
