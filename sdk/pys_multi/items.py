@@ -30,6 +30,11 @@ def key_in(item: Item, name: str, sort: str | None) -> Key:
     return (item[name],) if sort is None else (item[name], item[sort])
 
 
+def new_item(key: Key, name: str, sort: str | None) -> Item:
+    """What an update begins with where there is no item: its key."""
+    return {name: key[0]} if sort is None else {name: key[0], sort: key[1]}
+
+
 def number_text(number: int) -> str:
     """Twenty digits that sort as numbers of a key do. Raises ValueError for one of more than 64 bits."""
     if not -_OFFSET <= number < _OFFSET:
@@ -99,7 +104,7 @@ def _is_number(value: object) -> bool:
 def updated(
     table: str, item: Item, changes: Mapping[str, object], add: Mapping[str, float], remove: Iterable[str]
 ) -> Item:
-    """A new item: what an update makes of one, or of the key's attributes alone where there is none yet.
+    """A new item: what an update makes of one, or of `new_item` where there is none yet.
 
     Raises ValueError where it adds to what is no number.
     """

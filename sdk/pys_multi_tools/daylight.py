@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from pys_multi.errors import DefinitionError
+from pys_multi.model import Schedule
 from pys_multi.schedules import Cron, parse
+from pys_multi_tools.deployment import Problem
+
+
+def problems(schedule: Schedule, consequence: str) -> Iterator[Problem]:
+    """What is wrong with a schedule on a cloud whose scheduler reads the wall clock. consequence: what it does with a
+    time that does not exist."""
+    try:
+        when = skipped(schedule.expression, schedule.timezone, datetime.now(UTC))
+    except DefinitionError as error:
+        yield Problem(where=schedule.id, what=str(error), hint="correct the schedule")
+        return
+    if when is not None:
+        yield Problem(
+            where=schedule.id,
+            what=f"on {when:%Y-%m-%d} the clocks of {schedule.timezone} jump over its time, and {consequence}",
+            hint="choose an hour that exists on every day, or UTC",
+            severity="warning",
+        )
 
 
 def skipped(expression: str, timezone: str, now: datetime) -> datetime | None:

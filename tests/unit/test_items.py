@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pys_multi.errors import ConditionFailed
-from pys_multi.items import check, end_of_prefix, key_in, number_of, number_text, updated
+from pys_multi.items import check, end_of_prefix, key_in, new_item, number_of, number_text, updated
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NUMBER = st.integers(-(2**63), 2**63 - 1)
@@ -83,6 +83,8 @@ def test_nothing_adds_to_what_is_no_number(value: Any) -> None:
 def test_the_key_of_an_item() -> None:
     assert key_in({"who": "a", "at": 7}, "who", None) == ("a",)
     assert key_in({"who": "a", "at": 7}, "who", "at") == ("a", 7)
+    assert new_item(("a",), "who", None) == {"who": "a"}
+    assert new_item(("a", 7), "who", "at") == {"who": "a", "at": 7}
 
 
 @given(NUMBER, NUMBER)

@@ -10,17 +10,15 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from pys_multi.errors import DefinitionError
 from pys_multi.model import Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Table
 from pys_multi_providers.aws.names import logical
 from pys_multi_providers.aws.routes import clashes, routes_of, shared_paths
 from pys_multi_providers.aws.secrets import source
 from pys_multi_providers.aws.settings import AwsSettings
 from pys_multi_providers.aws.view import names_of, options_of, settings_of, variables_of
-from pys_multi_tools.daylight import skipped as skipped_run
+from pys_multi_tools import daylight
 from pys_multi_tools.deployment import Deployment, Problem
 from pys_multi_tools.secret_values import misplaced
 
@@ -137,21 +135,7 @@ def _function(function: Function, http: str) -> Iterator[Problem]:
         )
     for trigger in function.triggers:
         if isinstance(trigger, Schedule):
-            yield from _schedule(trigger)
-
-
-def _schedule(schedule: Schedule) -> Iterator[Problem]:
-    try:
-        skipped = skipped_run(schedule.expression, schedule.timezone, datetime.now(UTC))
-    except DefinitionError as error:
-        yield _error(schedule.id, str(error), "correct the schedule")
-        return
-    if skipped is not None:
-        yield _warning(
-            schedule.id,
-            f"on {skipped:%Y-%m-%d} the clocks of {schedule.timezone} jump over its time, and AWS skips that run",
-            "choose an hour that exists on every day, or UTC",
-        )
+            yield from daylight.problems(trigger, "AWS skips that run")
 
 
 def environment_problems(deployment: Deployment) -> Iterator[Problem]:

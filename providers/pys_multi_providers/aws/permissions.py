@@ -23,12 +23,11 @@ from pys_multi_providers.aws.secrets import sources
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.provider import Purpose
+from pys_multi_tools.trust import github_subject
 
 Json = dict[str, Any]
 
 _ISSUER = "token.actions.githubusercontent.com"
-#: "acme/shop", or with the ids that the subjects of repositories made since 2026-07-15 have: "acme@12/shop@34".
-_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+")
 
 _STACK = """
     CancelUpdateStack ContinueUpdateRollback CreateChangeSet DeleteChangeSet DeleteStack DescribeChangeSet
@@ -129,14 +128,7 @@ def github_trust(repository: str, environment: str, *, account: str, partition: 
     repository: "OWNER/NAME", or "OWNER@ID/NAME@ID" for one whose subjects carry ids.
     Raises ProviderError for what is no repository.
     """
-    if not _REPOSITORY.fullmatch(repository):
-        raise ProviderError(
-            f"{repository!r} is no GitHub repository",
-            hint="write OWNER/NAME; for one made since 2026-07-15 OWNER@ID/NAME@ID, with the ids that "
-            "`gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints",
-        )
-    # GitHub escapes the sign that separates the parts of a subject.
-    subject = f"repo:{repository}:environment:{environment.replace(':', '%3A')}"
+    subject = github_subject(repository, environment)
     statement = {
         "Effect": "Allow",
         "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{_ISSUER}"},

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from pys_multi.errors import NotFound, ResourceError
-from pys_multi.items import check, key_in, updated
+from pys_multi.items import check, key_in, new_item, updated
 from pys_multi.messages import current_context
 from pys_multi.rest import Answer
 from pys_multi_providers.azure.calls import Absent, ConditionRefused, Refused
@@ -95,9 +95,7 @@ class TableVerbs:
         removed = tuple(remove)
 
         def changed(before: Item | None) -> Item:
-            if before is None:
-                before = {handle.key: key[0]} if handle.sort is None else {handle.key: key[0], handle.sort: key[1]}
-            return updated(table, before, changes, add, removed)
+            return updated(table, before or new_item(key, handle.key, handle.sort), changes, add, removed)
 
         item = self._change(handle, url, key, condition, changed)
         assert item is not None

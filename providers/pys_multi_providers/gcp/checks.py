@@ -11,11 +11,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from pys_multi.errors import DefinitionError
 from pys_multi.model import Bucket, Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
 from pys_multi_providers.gcp.secrets import source
 from pys_multi_providers.gcp.view import (
@@ -34,7 +32,7 @@ from pys_multi_providers.gcp.view import (
     private_routes,
     settings_of,
 )
-from pys_multi_tools.daylight import skipped
+from pys_multi_tools import daylight
 from pys_multi_tools.deployment import Deployment, Problem
 from pys_multi_tools.secret_values import misplaced
 
@@ -214,17 +212,7 @@ def _schedule(schedule: Schedule, function: Function) -> Iterator[Problem]:
             f"Scheduler waits {MAX_RUN:,} s for a run, and the function may take {function.timeout:g} s",
             f"write timeout={MAX_RUN}, or let the schedule put the work into a queue",
         )
-    try:
-        when = skipped(schedule.expression, schedule.timezone, datetime.now(UTC))
-    except DefinitionError as error:
-        yield _error(schedule.id, str(error), "correct the schedule")
-        return
-    if when is not None:
-        yield _warning(
-            schedule.id,
-            f"on {when:%Y-%m-%d} the clocks of {schedule.timezone} jump over its time, and Scheduler may skip that run",
-            "choose an hour that exists on every day, or UTC",
-        )
+    yield from daylight.problems(schedule, "Scheduler may skip that run")
 
 
 def _event(trigger: Consume | Subscribe | ObjectEvent, function: Function) -> Iterator[Problem]:

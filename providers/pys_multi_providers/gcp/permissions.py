@@ -28,12 +28,11 @@ from pys_multi_providers.gcp.view import names_of, settings_of
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.provider import Purpose
+from pys_multi_tools.trust import github_subject
 
 Json = dict[str, Any]
 
 _ISSUER = "https://token.actions.githubusercontent.com"
-#: "acme/shop", or with the ids that the subjects of repositories made since 2026-07-15 have: "acme@12/shop@34".
-_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+|[A-Za-z0-9-]+@[0-9]+/[A-Za-z0-9._-]+@[0-9]+")
 #: "WorkloadIdentityPoolProvider", attributeMapping: what google.subject cannot exceed.
 _MAX_SUBJECT = 127
 _POOL = "pys-multi-github"
@@ -131,12 +130,7 @@ def github_trust(
     "….providers.create"), binding is a part of the policy of the deployer's service account. Raises ProviderError.
     """
     project = names_of(deployment).project
-    if not _REPOSITORY.fullmatch(repository):
-        raise ProviderError(
-            f"{repository!r} is no GitHub repository",
-            hint="write OWNER/NAME; for one made since 2026-07-15 OWNER@ID/NAME@ID, with the ids that "
-            "`gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints",
-        )
+    subject = github_subject(repository, environment)
     if number is None or not re.fullmatch("[0-9]+", number):
         hint = f"add --account, with what `gcloud projects describe {project} --format='value(projectNumber)'` prints"
         raise ProviderError("federation names the project by its number", where="permissions", hint=hint)
@@ -144,8 +138,6 @@ def github_trust(
     pool = f"projects/{number}/locations/global/workloadIdentityPools/{_POOL}"
     # Each lets in one environment, so what a plan may must not come through the door of a deploy.
     id = fit_id(f"{deployment.service.name}-{deployer.stage}-{purpose}", f"{deployer.names.owner} {purpose}", 32)
-    # GitHub escapes the sign that separates the parts of a subject.
-    subject = f"repo:{repository}:environment:{environment.replace(':', '%3A')}"
     return {
         "pool_id": _POOL,
         "pool": {"displayName": "GitHub, for pys-multi", "description": "Workflows on GitHub that deploy services"},

@@ -14,7 +14,7 @@ from time import sleep
 
 from pys_multi.encoding import to_json_bytes
 from pys_multi.errors import ResourceError
-from pys_multi.items import check, end_of_prefix, key_in, number_text, updated
+from pys_multi.items import check, end_of_prefix, key_in, new_item, number_text, updated
 from pys_multi_providers.gcp.calls import Refused
 
 TYPE_CHECKING = False
@@ -78,9 +78,7 @@ class TableVerbs:
         removed = tuple(remove)
 
         def changed(item: Item | None) -> Item:
-            if item is None:
-                item = {handle.key: key[0]} if handle.sort is None else {handle.key: key[0], handle.sort: key[1]}
-            return updated(table, item, changes, add, removed)
+            return updated(table, item or new_item(key, handle.key, handle.sort), changes, add, removed)
 
         item = self._change(table, key, condition, changed, always_reads=True)
         assert item is not None  # an update deletes nothing

@@ -8,7 +8,7 @@ from __future__ import annotations
 from json import dumps, loads
 
 from pys_multi.errors import ResourceError
-from pys_multi.items import check, end_of_prefix, key_in, number_text, updated
+from pys_multi.items import check, end_of_prefix, key_in, new_item, number_text, updated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ class TableVerbs:
             name, sort = _table(db, table)
             former = _item(db, table, *row_key)
             check(table, key, former, condition)
-            if former is None:
-                former = {name: key[0]} if sort is None else {name: key[0], sort: key[1]}
-            item = updated(table, former, changes, add, remove)
+            item = updated(table, former or new_item(key, name, sort), changes, add, remove)
             _write_item(db, table, row_key, item)
         return item
 
