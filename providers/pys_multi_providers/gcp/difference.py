@@ -37,7 +37,8 @@ def _compare(name: str, path: str, wanted: Any, live: Any, ignored: frozenset[st
         return
     if isinstance(wanted, Mapping) and name not in _WHOLE and name not in SHARED and wanted:
         if live is None:
-            found.append((path, None, wanted))
+            if any(value is not None for value in wanted.values()):
+                found.append((path, None, wanted))
             return
         for key, value in wanted.items():
             inner = live.get(key) if isinstance(live, Mapping) else None

@@ -106,7 +106,12 @@ class Names:
         unclear = "-" in self.service or "-" in self.stage
         if not unclear and shortest <= len(text) <= limit:
             return text
-        return f"{text[: limit - 9].rstrip('-')}-{_hash(self._whole(name))}"
+        room = limit - 9
+        if len(text) > room and name:
+            # Of what is cut, the end says which of the service's it is.
+            last = name[: max(room // 2, room - len(text) + len(name) - 1)].rstrip("-")
+            text = f"{text[: room - len(last) - 1].rstrip('-')}-{last}"
+        return f"{text[:room].rstrip('-')}-{_hash(self._whole(name))}"
 
     def _dotted(self, trigger: str, limit: int) -> str:
         """A trigger's id in letters that Google takes; a handler's name may have others in it."""

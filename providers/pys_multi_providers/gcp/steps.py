@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -259,14 +260,24 @@ def _permissions(permission: Permission) -> Iterator[Change]:
 
 
 def _properties(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
-    """A difference as it is told: of free keys, such as those of an environment, the ones that differ."""
+    """A difference as it is told: of free keys, such as those of an environment and of our own JSON in it, the ones
+    that differ."""
+    if path.rpartition(".")[2].startswith("PYS_MULTI_"):
+        before, after = _read(before), _read(after)
     if isinstance(before, Mapping) and isinstance(after, Mapping) and before and after:
         others = () if path.rpartition(".")[2] in SHARED else before
         for key in sorted({*after, *others}):
             if not same(after.get(key), before.get(key), key):
-                yield f"{path}.{key}", _shown(before.get(key)), _shown(after.get(key))
+                yield from _properties(f"{path}.{key}", before.get(key), after.get(key))
     else:
         yield path, _shown(before), _shown(after)
+
+
+def _read(value: Any) -> Any:
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _shown(value: Any) -> Any:

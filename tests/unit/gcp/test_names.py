@@ -162,3 +162,10 @@ def test_accounts_of_a_project_of_a_domain() -> None:
 def test_an_id_fits(text: str, limit: int) -> None:
     assert len(fit_id(text, "whole", limit)) <= limit
     assert fit_id("short", "whole", limit) == "short"
+
+
+def test_what_is_cut_still_says_which_function_it_is() -> None:
+    names = Names("a-service-with-a-rather-long-name-indeed", "production", "p")
+    assert names.function("worker").startswith("a-service-with-a-rather-long-name")
+    for name in (names.function("worker"), names.account("worker")):
+        assert "-worker-" in name

@@ -134,3 +134,21 @@ def test_owners_are_told_apart_by_the_whole_of_their_words() -> None:
     assert ours("pys-multi shop/dev: nightly")
     assert not ours("pys-multi shop/dev2: nightly")
     assert not ours("")
+
+
+def test_a_plan_names_the_part_of_an_environment_that_differs() -> None:
+    def function(**variables: str) -> dict[str, Any]:
+        return {"labels": LABELS, "serviceConfig": {"environmentVariables": variables}}
+
+    name = "projects/p/locations/l/functions/f"
+    was = function(A="1", B='{"x": 1}', PYS_MULTI_EVENTS='{"caller": "c", "attempts": {"f:a": 3, "f:b": 4}}')
+    is_ = function(A="1", B='{"x": 2}', PYS_MULTI_EVENTS='{"caller": "c", "attempts": {"f:a": 5}}', C="é")
+    wanted = document({"id": "function:f", "kind": FUNCTIONS, "name": name, "body": is_})
+    [change] = changes(steps(wanted, live((FUNCTIONS, name, was))))
+    variables = "serviceConfig.environmentVariables"
+    assert change.properties == (
+        (f"{variables}.B", '{"x": 1}', '{"x": 2}'),
+        (f"{variables}.C", None, "é"),
+        (f"{variables}.PYS_MULTI_EVENTS.attempts.f:a", 3, 5),
+        (f"{variables}.PYS_MULTI_EVENTS.attempts.f:b", 4, None),
+    )
