@@ -7,12 +7,9 @@ takes all, which needs an hour or two (``tests/support/README.md``).
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,60 +17,16 @@ from typing import Any
 
 import pytest
 from tests.support.aws_stage import SECRET, inventory, name_of, refusal, served
+from tests.support.fault_process import Driver
 from tests.support.fault_proxy import Call, Fault, FaultProxy
 from tests.support.ministack import MiniStack
 
+SERVICE = f"f{uuid.uuid4().hex[:8]}"
 ALL = bool(os.environ.get("PYS_MULTI_ALL_FAULTS"))
 STORIES = ("first deploy", "new code", "destroy")
 #: Of calls that are made while something is waited for, only the first ones are surely made again.
 MOST = 3
 KINDS = ("kill", "drop", "delay", "throttle", "500", "500 after")
-
-
-class Driver:
-    """The process that deploys, from the outside."""
-
-    def __init__(self, folder: Path, cloud: MiniStack) -> None:
-        self.service = f"f{uuid.uuid4().hex[:8]}"
-        self._cloud = cloud
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fault_driver.py")), str(folder), self.service],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **cloud.environment, "API_KEY": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        try:
-            self.builds: dict[str, dict[str, str]] = self._read()["builds"]
-        except BaseException:
-            self.stop()
-            raise
-
-    def run(self, action: str, mark: str, proxy: FaultProxy | None = None) -> tuple[int, str]:
-        """The exit code and what was said."""
-        assert self._process.stdin is not None
-        endpoint = proxy.url if proxy is not None else self._cloud.url
-        self._process.stdin.write(json.dumps({"action": action, "mark": mark, "endpoint": endpoint}) + "\n")
-        self._process.stdin.flush()
-        pid = self._read()["pid"]
-        if proxy is not None:
-            proxy.kill = lambda: os.kill(pid, signal.SIGKILL)
-        ended = self._read()
-        return ended["code"], ended["text"]
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the driver ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 def _throttled(call: Call) -> Any:
@@ -129,10 +82,10 @@ class Story:
 
     def there(self) -> dict[str, Any]:
         """What there is, but for what counts the deploys of the emulator's life."""
-        found = inventory(self.cloud, self.driver.service)
+        found = inventory(self.cloud, SERVICE)
         versions = found.pop("versions")
         found["live"] = {name: dict(versions[name])[live[0]] for name, live in found["live"].items()}
-        found["weights"] = {name: live[1] for name, live in inventory(self.cloud, self.driver.service)["live"].items()}
+        found["weights"] = {name: live[1] for name, live in inventory(self.cloud, SERVICE)["live"].items()}
         found["versions"] = {name: sorted(text for _, text in entries) for name, entries in versions.items()}
         return found
 
@@ -162,17 +115,15 @@ class Story:
         differing = [
             f"{key}: {found[key]} instead of {value}" for key, value in self.wanted.items() if found[key] != value
         ]
-        if (
-            self.action == "deploy"
-            and (runs := served(self.cloud, self.driver.service)) != self.driver.builds[self.mark]
-        ):
+        if self.action == "deploy" and (runs := served(self.cloud, SERVICE)) != self.driver.builds[self.mark]:
             differing.append(f"it serves {runs}")
         return "; ".join(differing)
 
 
 @pytest.fixture(scope="module")
 def driver(cloud: MiniStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    found = Driver(tmp_path_factory.mktemp("faults"), cloud)
+    folder, environment = tmp_path_factory.mktemp("faults"), {**cloud.environment, "API_KEY": SECRET}
+    found = Driver(Path(__file__).with_name("fault_driver.py"), [str(folder), SERVICE], cloud.url, environment)
     try:
         yield found
         assert found.run("destroy", "two")[0] == 0

@@ -7,12 +7,9 @@ PYS_MULTI_ALL_FAULTS=1 takes all, which needs half an hour (``tests/support/READ
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any
 import pytest
 from tests.support.arm.server import ArmServer
 from tests.support.azure_stage import inventory, name_of, refusal, served
+from tests.support.fault_process import Driver
 from tests.support.fault_proxy import Call, Fault, FaultProxy
 
 ALL = bool(os.environ.get("PYS_MULTI_ALL_FAULTS"))
@@ -28,54 +26,6 @@ STORIES = ("first deploy", "new code", "destroy")
 #: Of calls that are made while something is waited for, only the first ones are surely made again.
 MOST = 3
 KINDS = ("kill", "drop", "delay", "throttle", "500", "500 after")
-
-
-class Driver:
-    """The process that deploys, from the outside."""
-
-    def __init__(self, folder: Path, arm: ArmServer) -> None:
-        self.service = f"f{uuid.uuid4().hex[:8]}"
-        self.group = f"group-{self.service}"
-        self._arm = arm
-        script = str(Path(__file__).with_name("fault_driver.py"))
-        self._process = subprocess.Popen(
-            [sys.executable, script, str(folder), self.service, arm.url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        try:
-            self.builds: dict[str, dict[str, str]] = self._read()["builds"]
-        except BaseException:
-            self.stop()
-            raise
-
-    def run(self, action: str, mark: str, proxy: FaultProxy | None = None) -> tuple[int, str]:
-        """The exit code and what was said."""
-        assert self._process.stdin is not None
-        endpoint = proxy.url if proxy is not None else self._arm.url
-        self._process.stdin.write(json.dumps({"action": action, "mark": mark, "endpoint": endpoint}) + "\n")
-        self._process.stdin.flush()
-        pid = self._read()["pid"]
-        if proxy is not None:
-            proxy.kill = lambda: os.kill(pid, signal.SIGKILL)
-        ended = self._read()
-        return ended["code"], ended["text"]
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the driver ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 def _throttled(call: Call) -> Any:
@@ -99,8 +49,8 @@ def _fault(name: str, number: int, kind: str) -> Fault:
 class Story:
     """What is done before, during and after the call that goes wrong."""
 
-    def __init__(self, driver: Driver, arm: ArmServer, proxy: FaultProxy, name: str) -> None:
-        self.driver, self.arm, self.proxy, self.name = driver, arm, proxy, name
+    def __init__(self, driver: Driver, arm: ArmServer, group: str, proxy: FaultProxy, name: str) -> None:
+        self.driver, self.arm, self.group, self.proxy, self.name = driver, arm, group, proxy, name
         self.mark = "one" if name == "first deploy" else "two"
         self.action = "destroy" if name == "destroy" else "deploy"
         if name == "new code":
@@ -121,7 +71,7 @@ class Story:
     def there(self) -> dict[str, Any]:
         self.arm.deployments.join()
         self.arm.sites.wait()
-        found = inventory(self.arm, self.driver.group)
+        found = inventory(self.arm, self.group)
         blobs = [name for names in self.arm.blobs.containers.values() for name in names]
         # When a release was noted differs; how often it was and which builds it is of does not.
         found["blobs"] = sorted(f"releases/{b.partition('-')[2]}" if b.startswith("releases/") else b for b in blobs)
@@ -158,7 +108,7 @@ class Story:
             if found.get(key) != self.wanted.get(key)
         ]
         if self.action == "deploy":
-            runs = served(self.arm, self.driver.group)
+            runs = served(self.arm, self.group)
             if runs != self.driver.builds[self.mark]:
                 differing.append(f"it serves {runs}")
         return "; ".join(differing)
@@ -169,14 +119,16 @@ def stories(paper: ArmServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A story by its name; what a run of it without a fault does is looked at once."""
     known: dict[str, Story] = {}
     nothing = paper.keep()
-    driver = Driver(tmp_path_factory.mktemp("faults"), paper)
+    service = f"f{uuid.uuid4().hex[:8]}"
+    folder = tmp_path_factory.mktemp("faults")
+    driver = Driver(Path(__file__).with_name("fault_driver.py"), [str(folder), service, paper.url], paper.url, {})
     try:
         with FaultProxy(paper.url, name_of) as proxy:
 
             def story(name: str) -> Story:
                 if name not in known:
                     nothing()
-                    known[name] = Story(driver, paper, proxy, name)
+                    known[name] = Story(driver, paper, f"group-{service}", proxy, name)
                 return known[name]
 
             yield story

@@ -7,22 +7,21 @@ takes all, which needs an hour or so (``tests/support/README.md``).
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fault_process import Driver
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.gcp_control.server import ControlPlane
 from tests.support.gcp_stage import SECRET, inventory, name_of, refusal, served
 
+SERVICE = f"f{uuid.uuid4().hex[:8]}"
 ALL = bool(os.environ.get("PYS_MULTI_ALL_FAULTS"))
 STORIES = ("first deploy", "new code", "destroy")
 #: Calls of one name: what is asked side by side, or while something is waited for, is asked alike.
@@ -31,52 +30,6 @@ KINDS = ("kill", "drop", "delay", "throttle", "500", "500 after")
 
 _throttled = refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Requests' of service")
 _failed = refusal(500, "INTERNAL", "an internal error has occurred")
-
-
-class Driver:
-    """The process that deploys, from the outside."""
-
-    def __init__(self, folder: Path, cloud: ControlPlane) -> None:
-        self.service = f"f{uuid.uuid4().hex[:8]}"
-        self._cloud = cloud
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fault_driver.py")), str(folder), self.service],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **cloud.environment, "API_KEY": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        try:
-            self.builds: dict[str, dict[str, str]] = self._read()["builds"]
-        except BaseException:
-            self.stop()
-            raise
-
-    def run(self, action: str, mark: str, proxy: FaultProxy | None = None) -> tuple[int, str]:
-        """The exit code and what was said."""
-        assert self._process.stdin is not None
-        endpoint = proxy.url if proxy is not None else self._cloud.url
-        self._process.stdin.write(json.dumps({"action": action, "mark": mark, "endpoint": endpoint}) + "\n")
-        self._process.stdin.flush()
-        pid = self._read()["pid"]
-        if proxy is not None:
-            proxy.kill = lambda: os.kill(pid, signal.SIGKILL)
-        ended = self._read()
-        return ended["code"], ended["text"]
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the driver ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 def _fault(name: str, number: int, kind: str) -> Fault:
@@ -115,7 +68,7 @@ class Story:
         code, text = self.driver.run(self.action, self.mark, self.proxy)
         assert code == 0, text
         calls = sorted({call for call in self.proxy.calls if call[1] <= MOST})
-        return calls, inventory(self.cloud, self.driver.service)
+        return calls, inventory(self.cloud, SERVICE)
 
     def suffer(self, name: str, number: int, kind: str) -> str:
         """One fault and one more run. Returns what is wrong then, or nothing; "-" where the call was not made."""
@@ -139,23 +92,21 @@ class Story:
 
     def wrong(self) -> str:
         """How what is there differs from what a run without a fault makes."""
-        found = inventory(self.cloud, self.driver.service)
+        found = inventory(self.cloud, SERVICE)
         differing = [
             f"{key}: {found.get(key)} instead of {value}"
             for key, value in self.wanted.items()
             if found.get(key) != value
         ]
-        if (
-            self.action == "deploy"
-            and (runs := served(self.cloud, self.driver.service)) != self.driver.builds[self.mark]
-        ):
+        if self.action == "deploy" and (runs := served(self.cloud, SERVICE)) != self.driver.builds[self.mark]:
             differing.append(f"it serves {runs}")
         return "; ".join(differing)
 
 
 @pytest.fixture(scope="module")
 def driver(answering: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    found = Driver(tmp_path_factory.mktemp("faults"), answering)
+    folder, environment = tmp_path_factory.mktemp("faults"), {**answering.environment, "API_KEY": SECRET}
+    found = Driver(Path(__file__).with_name("fault_driver.py"), [str(folder), SERVICE], answering.url, environment)
     try:
         yield found
         assert found.run("destroy", "two")[0] == 0
