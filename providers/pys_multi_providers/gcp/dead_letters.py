@@ -116,7 +116,9 @@ def _places(engine: Engine, queue: str) -> tuple[str, str]:
     known = {name: (live, dead) for name, live, dead in queue_names(engine)}
     if queue not in known:
         where = f"{engine.names.service}, stage {engine.names.stage}"
-        raise ProviderError(f"there is no queue '{queue}'", where=where, hint=did_you_mean(queue, list(known)))
+        raise ProviderError(
+            f"there is no queue '{queue}'", where=where, hint=did_you_mean(queue, list(known)) or "it has none"
+        )
     name, dead = known[queue]
     project = f"projects/{engine.cloud.project}"
     subscription, letters = f"{project}/subscriptions/{name}", f"{project}/subscriptions/{dead}"

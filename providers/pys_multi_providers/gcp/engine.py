@@ -113,6 +113,7 @@ class Engine:
         """What a deploy would change."""
         document = parse(text)
         found = self.read(document, self._last_document())
+        self._refuse_elsewhere(found)
         changes = [*steps.changes(self._compared(document, found)), *self._rotated(document), *self._unfinished(found)]
         return Plan(deployment=self.deployment, changes=tuple(changes), config=config)
 
@@ -197,6 +198,7 @@ class Engine:
             self._say("unchanged", "these builds serve already")
             return self._outputs(document, found, builds)
         self._refuse(needed, accepted)
+        self._refuse_elsewhere(found)
         self.artefacts.ensure()
         with self._lease():
             found = self.read(document, former)
@@ -280,6 +282,20 @@ class Engine:
                 where=f"stage {self.deployment.stage}",
                 hint="see pys-multi plan, and deploy; nothing was changed",
             )
+
+    def _refuse_elsewhere(self, found: Live) -> None:
+        """A stage is in one region: in two, its schedules would run twice, and its queues would go to the last."""
+        if any(kind == FUNCTIONS for kind, _ in found.ours):
+            return
+        for function in self.cloud.pages(FUNCTIONS, "functions", parent=f"projects/{self.cloud.project}/locations/-"):
+            region = str(function["name"]).split("/")[3]
+            if region != self.cloud.region and self.is_owned(FUNCTIONS, function):
+                stage = self.deployment.stage
+                raise DeployError(
+                    f"it is deployed in {region}, and a stage is in one region",
+                    where=f"{self.deployment.service.name}, stage {stage}",
+                    hint=f"pys-multi destroy --cloud gcp --stage {stage} --region {region}, or deploy another stage",
+                )
 
     # ---- make
 

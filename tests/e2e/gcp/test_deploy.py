@@ -327,6 +327,19 @@ def test_what_is_somebody_elses_is_not_touched(quick: GcpStage, answering: Contr
     assert answering.state.of("topics").pop(name) == {"name": name, "labels": {"team": "other"}}
 
 
+def test_a_stage_is_in_one_region(quick: GcpStage, answering: ControlPlane) -> None:
+    labels = {"pys-multi-service": quick.service, "pys-multi-stage": "test"}
+    name = f"projects/{PROJECT}/locations/us-east1/functions/{quick.service}-test-api"
+    answering.state.of("functions")[name] = {"name": name, "labels": labels, "state": "ACTIVE", "environment": "GEN_2"}
+    answering.calls.clear()
+    for step in (quick.plan, quick.deploy):
+        with pytest.raises(DeployError, match="it is deployed in us-east1") as caught:
+            step()
+        assert "--region us-east1" in caught.value.hint
+    assert answering.mutating() == []
+    del answering.state.of("functions")[name]
+
+
 def test_a_name_of_a_bucket_that_another_project_has(quick: GcpStage, answering: ControlPlane) -> None:
     from pys_multi_providers.gcp.view import names_of
 
