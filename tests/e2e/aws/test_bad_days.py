@@ -137,11 +137,8 @@ def test_two_deploys_at_once_end_with_one_of_them_serving(standing: AwsStage, cl
 
 def _command(stage: AwsStage, *options: str) -> subprocess.Popen[str]:
     command = ["deploy", "-C", str(stage.root), "-s", "test", "--yes", *options]
-    # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
-    heard = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    heard += "runpy.run_module('pys_multi_tools.cli', run_name='__main__', alter_sys=True)"
     return subprocess.Popen(
-        [sys.executable, "-c", heard, *command],
+        [sys.executable, "-m", "pys_multi_tools.cli", *command],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
