@@ -95,8 +95,13 @@ class Apps:
             return Live(None, reason="it is not there; deploy")
         if app.state and app.state != "Running":
             return Live(app, reason=f"it is {app.state.lower()}")
+        pause = Pause(first=0.2, most=1.0)
         try:
-            answer = self._health(app)
+            for _ in range(_LOOKS):
+                answer = self._health(app)
+                if answer.status not in _NOT_NOW:
+                    break
+                pause()
         except AzureError as error:
             return Live(app, reason=error.what)
         try:
@@ -250,6 +255,8 @@ class Apps:
 
 
 _ANY = range(400, 600)
+#: What the platform answers while no instance is ready, which is no word of the app: it is asked again.
+_NOT_NOW, _LOOKS = (429, 502, 503, 504), 3
 _BUSY = "another publishing is on its way"
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pys_multi_providers.azure import grants
-from pys_multi_providers.azure.index import WORDS, at, joined, split, word
+from pys_multi_providers.azure.index import WORDS, at, joined, named, split, word
 from pys_multi_providers.azure.kinds import KINDS
 from pys_multi_tools.deployment import Action, Change
 
@@ -28,6 +28,9 @@ _ROLES = {
 }
 _IDENTITY = re.compile(r"resourceId\('Microsoft\.ManagedIdentity/userAssignedIdentities', (concat\(.*?\)|'[^']*')\)")
 
+
+#: A deploy puts a template in place where that differs or something is missing, and then sets all of it right.
+_BY_HAND = "changed by other means; the next deploy that changes the stage's resources sets it right"
 
 #: Where the settings of an app are, and the tag that tells that they differ.
 _SETTINGS, _SETTINGS_TAG = "siteConfig.appSettings", "tags.pys-multi-settings"
@@ -74,7 +77,7 @@ def drifted(result: Json, about: About) -> tuple[Change, ...]:
         if kind == "Create":
             found.append(_change("create", id, about, reason="deleted by other means", after=entry.get("after")))
         elif kind == "Modify" and (kept := tuple(_properties(entry, about)[0])):
-            found.append(_change("update", id, about, reason="changed by other means", properties=kept))
+            found.append(_change("update", id, about, reason=_BY_HAND, properties=kept))
     return _sorted(found)
 
 
@@ -136,7 +139,7 @@ def _properties(entry: Json, about: About) -> tuple[list[Property], list[str]]:
     for path, kind, before, after in _flat(entry.get("delta") or ()):
         top = path.partition("[")[0]
         if top.endswith(_SETTINGS):
-            kept += _settings(old, new, top)
+            kept += _settings(old, new, top, about.unique)
             continue
         is_said = old is None or at(old, top) != at(new, top)
         is_plain = kind == "Modify" and not _is_expression(after) and before is not None and after is not None
@@ -149,9 +152,9 @@ def _properties(entry: Json, about: About) -> tuple[list[Property], list[str]]:
     return kept, sorted(set(dropped))
 
 
-def _settings(old: Json | None, new: Json, path: str) -> Iterator[Property]:
+def _settings(old: Json | None, new: Json, path: str, unique: str) -> Iterator[Property]:
     """The settings of an app that differ: Azure shows nobody what they are, so both templates say."""
-    before, after = ({e["name"]: e["value"] for e in at(r or {}, path) or ()} for r in (old, new))
+    before, after = ({e["name"]: named(e["value"], unique) for e in at(r or {}, path) or ()} for r in (old, new))
     for name in sorted({*before, *after} if old is not None else ()):
         if before.get(name) != after.get(name):
             yield f"setting {name}", before.get(name), after.get(name)

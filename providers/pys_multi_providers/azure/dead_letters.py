@@ -182,6 +182,8 @@ def _named(engine: Engine, queue: str) -> Named:
     if queue not in known:
         where = f"stage {engine.deployment.stage}"
         raise ProviderError(f"there is no queue '{queue}'", where=where, hint=did_you_mean(queue, list(known)))
+    if engine.stack.read() is None:
+        raise ProviderError("nothing was deployed", where=f"deployment {engine.names.deployment}", hint="deploy first")
     return known[queue]
 
 

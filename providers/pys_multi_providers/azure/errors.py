@@ -174,6 +174,9 @@ def refusal(code: str, message: str, *, status: int, asked: str) -> AzureError:
         return error(f"the name is taken by somebody else: {said}", hint)
     if code in _QUOTA or "quota" in message.lower():
         return error(said, "ask for a higher quota in the portal (Quotas), or deploy to another --location")
+    if code == "InvalidResourceLocation":
+        hint = "Azure moves nothing: give the --location that it is in, or deploy to another stage or group"
+        return error(said, hint)
     if code in _PLACE or "not available for subscription" in message or "not available in" in message:
         return error(said, "deploy to another --location; az functionapp list-flexconsumption-locations shows them")
     if status == 429 or code == "TooManyRequests":

@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pys_multi_providers.azure.kinds import KINDS
+from pys_multi_providers.azure.names import is_own
 
 Json = dict[str, Any]
 
 #: Type in lower case → the word for it (kinds.py).
-WORDS: Mapping[str, str] = {type.lower(): word for word, type in KINDS.items()}
+WORDS: Mapping[str, str] = {
+    **{type.lower(): word for word, type in KINDS.items()},
+    "microsoft.alertsmanagement/smartdetectoralertrules": "alert_rule",  # Azure makes it beside the insights
+}
 _PART = re.compile(r"'((?:[^']|'')*)'|parameters\('unique'\)")
 _CALL = re.compile(r"\[(?:concat\((.*)\)|(parameters\('unique'\)))\]", re.DOTALL)
 
@@ -72,7 +76,21 @@ def word(type: str) -> str:
         "system_topic": "event topic",
         "assignment": "role assignment",
         "publishing": "publishing policy",
+        "alert_rule": "alert rule",
     }.get(found := WORDS.get(type.lower(), ""), found) or type
+
+
+def called(id: str) -> str:
+    """What a resource is called for a reader: its kind and name, with what it is of where the name says too little."""
+    scope, type, names = split(id)
+    kind, name = WORDS.get(type.lower(), ""), names[-1]
+    if kind == "assignment":  # its name is a hash
+        return f"role assignment on {called(scope)}"
+    if kind == "publishing":
+        name = "/".join(names[-2:])
+    if kind == "container" and is_own(name):
+        return f"container {name}"
+    return f"{word(type)} {name}"
 
 
 def at(resource: Mapping[str, Any], path: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pys_multi_providers.azure.client import RESOURCES, Cloud
 from pys_multi_providers.azure.errors import AzureError
-from pys_multi_providers.azure.index import WORDS, split, word
+from pys_multi_providers.azure.index import WORDS, called, split
 from pys_multi_providers.azure.kinds import KINDS, VERSIONS
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.patience import Pause, each
@@ -66,7 +66,7 @@ class Thing:
         return split(self.id)[2][-1]
 
     def __str__(self) -> str:
-        return f"{word(split(self.id)[1])} {self.name}"
+        return called(self.id)
 
 
 class Inventory:

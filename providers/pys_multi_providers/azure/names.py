@@ -157,6 +157,11 @@ class Names:
 _OWN = "pys-multi-"
 
 
+def is_own(container: str) -> bool:
+    """Whether a container is pys-multi's; those of users' buckets have no such names."""
+    return container.startswith(_OWN)
+
+
 def unique(subscription: str, resource_group: str, service: str, stage: str) -> str:
     """The end of the names of one service at one stage in a resource group."""
     # Ids and names of groups are the same in any case.

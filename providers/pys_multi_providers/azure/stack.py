@@ -14,7 +14,7 @@ from typing import Any
 
 from pys_multi_providers.azure.client import Cloud, digest
 from pys_multi_providers.azure.errors import AzureError, innermost, refusal
-from pys_multi_providers.azure.index import split, word
+from pys_multi_providers.azure.index import called
 from pys_multi_tools.deployment import Progress
 from pys_multi_tools.errors import DeployError
 from pys_multi_tools.patience import Pause
@@ -156,7 +156,7 @@ class Stack:
                 continue
             told[operation["operationId"]] = status
             ended = sum(status in _ENDED for status in told.values())
-            text = f"{_called(target)} {_words(status)}"
+            text = f"{called(target)} {_words(status)}"
             if status == "Failed":
                 text += f": {innermost(properties.get('statusMessage') or {})[1]}"
             fraction = min(1.0, ended / max(total, len(told))) if told else None
@@ -170,7 +170,7 @@ class Stack:
             if properties.get("provisioningState") == "Failed" and target:
                 code, message = innermost(properties.get("statusMessage") or {})
                 status = _status(str(properties.get("statusCode", "")))
-                return refusal(code, message, status=status, asked=f"deployment {self.name}, {_called(target)}")
+                return refusal(code, message, status=status, asked=f"deployment {self.name}, {called(target)}")
         code, message = innermost(state.error)
         what = message or f"it ended {_words(state.status)}"
         return refusal(code, what, status=0, asked=f"deployment {self.name}")
@@ -187,11 +187,6 @@ class Stack:
 
 
 _MEND = "mend that and deploy again: it goes on from there"
-
-
-def _called(id: str) -> str:
-    _, type, names = split(id)
-    return f"{word(type)} {names[-1]}"
 
 
 def _words(status: str) -> str:

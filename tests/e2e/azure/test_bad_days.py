@@ -244,6 +244,16 @@ def test_throttling_is_ridden_out(draft: AzureStage, paper: ArmServer, proxy: Fa
     assert served(paper, draft.group) != {}
 
 
+def test_an_app_without_an_instance_for_a_moment_serves_still(
+    draft: AzureStage, paper: ArmServer, proxy: FaultProxy
+) -> None:
+    draft.deploy()
+    for status in (429, 503):
+        proxy.arm(Fault("app.GET api /.pys-multi/health", 1, "refuse", times=2, answer=refusal("x", "not now", status)))
+        assert draft.status().state == "serving"
+        assert proxy.fired
+
+
 # ---- vaults
 
 

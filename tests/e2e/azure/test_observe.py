@@ -223,6 +223,12 @@ def test_dead_letters_of_a_subscription_go_to_nobody_else(placement: pipeline.Pl
         pipeline.dead_letters(placement, "worker:heard")
 
 
+def test_dead_letters_of_what_was_never_deployed(stage: AzureStage) -> None:
+    nothing = AzureStage(stage.root.parent / "elsewhere", stage.url, group="group-of-nothing")
+    with pytest.raises(ProviderError, match="nothing was deployed"):
+        pipeline.dead_letters(nothing.place(), "jobs")
+
+
 def test_drift_is_what_somebody_changed_by_other_means(stage: AzureStage, arm: ArmServer) -> None:
     assert stage.plan(refresh=True) == ()
     queue = next(e for e in arm.world.of_type("Microsoft.ServiceBus/namespaces/queues") if stage.group in e["id"])
@@ -233,10 +239,13 @@ def test_drift_is_what_somebody_changed_by_other_means(stage: AzureStage, arm: A
     kept = arm.blobs.containers[release["id"].lower()]
     try:
         [change] = stage.plan(refresh=True)
-        assert (change.kind, change.action, change.reason) == ("queue", "update", "changed by other means")
+        assert (change.kind, change.action, change.name) == ("queue", "update", "jobs")
+        assert change.reason.startswith("changed by other means; the next deploy")
         assert change.properties == (("properties.maxDeliveryCount", 99, 2),)
         arm.world.delete(release["id"])
-        found = {(c.kind, c.name): c for c in stage.plan(refresh=True)}
+        changes = stage.plan(refresh=True)
+        found = {(c.kind, c.name): c for c in changes}
+        assert len(found) == len(changes)  # each is told once, also where a deploy sets it right
         assert found["container", "pys-multi-releases"].action == "create"
         stage.deploy()  # what is missing is made again, and with it the rest is set right
         assert stage.plan(refresh=True) == ()

@@ -71,6 +71,10 @@ def test_settings_of_an_app_are_told_one_by_one() -> None:
     assert change.public
     same = site(A="1")
     assert _only(changes.foreseen(_modified(SITE, delta), _about(same, same))).action == "unchanged"
+    # As they will be, not as a template must write them.
+    hostile = site(A="[[[x]]", B="[concat('https://x-', parameters('unique'), '/it''s')]")
+    change = _only(changes.foreseen(_modified(SITE, delta), _about(same, hostile)))
+    assert change.properties == (("setting A", "1", "[[x]]"), ("setting B", None, "https://x-1/it's"))
 
 
 def test_a_role_assignment_says_who_becomes_what_on_what() -> None:

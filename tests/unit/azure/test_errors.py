@@ -86,6 +86,7 @@ def test_no_answer_breaks_it(value: object) -> None:
         ("ConflictError", "A vault with the same name already exists in deleted state.", 409, "Key Vault", "purge"),
         ("QuotaExceeded", "x", 400, "x (Quota", "quota"),
         ("LocationNotAvailableForResourceType", "x", 400, "x (Loc", "--location"),
+        ("InvalidResourceLocation", "exists in location 'x'", 409, "exists in", "--location that it is in"),
         ("TooManyRequests", "x", 429, "no more calls", "later"),
         ("InternalServerError", "x", 500, "Azure failed", "status"),
         ("ScopeLocked", "x", 409, "x (Scope", "az lock list"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.arm.expressions import PURE, evaluate
@@ -43,6 +44,27 @@ def test_every_resource_of_a_template_is_found_by_its_id() -> None:
     wanted = {r["id"].lower() for r in made.resources if r["type"] != "Microsoft.Authorization/roleAssignments"}
     assert set(found) == wanted
     assert all(index.word(index.split(id)[1]) != index.split(id)[1] for id in found)
+
+
+@pytest.mark.parametrize(
+    ("id", "called"),
+    [
+        ("Microsoft.ServiceBus/namespaces/n/queues/jobs", "queue jobs"),
+        ("Microsoft.Web/sites/shop-api/basicPublishingCredentialsPolicies/scm", "publishing policy shop-api/scm"),
+        ("Microsoft.Storage/storageAccounts/a/blobServices/default/containers/pictures", "bucket pictures"),
+        (
+            "Microsoft.Storage/storageAccounts/a/blobServices/default/containers/pys-multi-releases",
+            "container pys-multi-releases",
+        ),
+        (
+            "Microsoft.ServiceBus/namespaces/n/queues/jobs/providers/Microsoft.Authorization/roleAssignments/1-2-3",
+            "role assignment on queue jobs",
+        ),
+        ("microsoft.alertsmanagement/smartDetectorAlertRules/Failure - shop", "alert rule Failure - shop"),
+    ],
+)
+def test_what_a_reader_is_told_of_has_a_name_that_says_what_it_is(id: str, called: str) -> None:
+    assert index.called(f"/subscriptions/1/resourceGroups/g/providers/{id}") == called
 
 
 def test_a_path_of_what_if_leads_into_a_resource() -> None:
