@@ -203,7 +203,10 @@ def plan(placement: Placement, bundle: Bundle | None = None, *, refresh: bool = 
     require(placement)
     plan = placement.provider.plan(placement.deployment)
     if refresh:
-        plan = replace(plan, changes=(*plan.changes, *_drift(placement)))
+        drift = _drift(placement)
+        # Each resource is told of once: what is set right anyway, or else stays, is not told again beside why.
+        told = {(change.kind, change.name): change for change in drift}
+        plan = replace(plan, changes=(*(c for c in plan.changes if not _is_told(c, told)), *drift))
     if bundle is None:
         return plan
     live = {function.name: function.build_id for function in status(placement).functions}
@@ -219,6 +222,14 @@ def plan(placement: Placement, bundle: Bundle | None = None, *, refresh: bool = 
         if live.get(name) and live[name] != artefact.build_id
     )
     return replace(plan, changes=(*plan.changes, *code))
+
+
+def _is_told(change: Change, told: Mapping[tuple[str, str], Change]) -> bool:
+    """Whether a change of a plan says no more than what is told of its resource already."""
+    other = told.get((change.kind, change.name))
+    if other is None:
+        return False
+    return change.action == "unchanged" or (change.action, change.properties) == (other.action, other.properties)
 
 
 def _drift(placement: Placement) -> tuple[Change, ...]:

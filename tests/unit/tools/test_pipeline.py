@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from tests.support import paper_provider
 
 import pys_multi_tools
 from pys_multi_tools import machine, pipeline
-from pys_multi_tools.deployment import Invocation, Progress
+from pys_multi_tools.deployment import Change, Invocation, Progress
 from pys_multi_tools.errors import CheckError, DeployError, DiscoveryError, ProviderError, SettingsError, ToolError
 
 APP = """
@@ -108,6 +109,23 @@ def test_code_that_differs_from_what_serves_is_a_change(make: Make) -> None:
     changes = pipeline.plan(placement, a_bundle("b" * 16)).pending
     assert [(change.kind, change.name) for change in changes] == [("code", "api"), ("code", "worker")]
     assert changes[0].properties == (("build", "a" * 16, "b" * 16),)
+
+
+def test_what_drift_tells_is_told_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.deploy(placed(make()), bundle=a_bundle("a" * 16))
+    placement = placed(make(memory=512))
+    [planned] = pipeline.plan(placement).pending
+
+    def told(*drift: Change) -> list[tuple[str, str, str]]:
+        monkeypatch.setattr(placement.provider, "drift", lambda _: drift, raising=False)
+        return sorted((c.action, c.name, c.reason) for c in pipeline.plan(placement, refresh=True).changes)
+
+    same = replace(planned, reason="by hand")
+    assert told(same) == [("unchanged", "worker", ""), ("update", "api", "by hand")]
+    other = Change(action="update", kind="function", name="worker", reason="by hand")
+    assert told(other) == [("update", "api", ""), ("update", "worker", "by hand")]
+    differs = replace(same, properties=(("memory", 128, 256),))
+    assert told(differs) == [("unchanged", "worker", ""), ("update", "api", ""), ("update", "api", "by hand")]
 
 
 def test_a_deploy_that_does_not_serve_the_new_build_is_an_error(make: Make) -> None:
