@@ -7,9 +7,6 @@ takes all, which needs an hour or so (``tests/support/README.md``).
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,90 +14,40 @@ from typing import Any
 
 import pytest
 from tests.support.fault_process import Driver
-from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.fault_proxy import Call, FaultProxy
+from tests.support.fault_story import CASES, Story
 from tests.support.gcp_control.server import ControlPlane
 from tests.support.gcp_stage import SECRET, inventory, name_of, refusal, served
 
 SERVICE = f"f{uuid.uuid4().hex[:8]}"
-ALL = bool(os.environ.get("PYS_MULTI_ALL_FAULTS"))
-STORIES = ("first deploy", "new code", "destroy")
-#: Calls of one name: what is asked side by side, or while something is waited for, is asked alike.
-MOST = 2
-KINDS = ("kill", "drop", "delay", "throttle", "500", "500 after")
-
-_throttled = refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Requests' of service")
-_failed = refusal(500, "INTERNAL", "an internal error has occurred")
 
 
-def _fault(name: str, number: int, kind: str) -> Fault:
-    if kind == "throttle":
-        return Fault(name, number, "refuse", answer=_throttled)
-    if kind == "500":
-        return Fault(name, number, "refuse", answer=_failed)
-    if kind == "500 after":
-        return Fault(name, number, "break", answer=_failed)
-    return Fault(name, number, kind, seconds=0.5)
+class GcpStory(Story):
+    """On a control plane that can go back to how it was."""
 
-
-class Story:
-    """What is done before, during and after the call that goes wrong."""
+    most = 2
+    delay = 0.5
 
     def __init__(self, driver: Driver, cloud: ControlPlane, proxy: FaultProxy, name: str) -> None:
-        self.driver, self.cloud, self.proxy, self.name = driver, cloud, proxy, name
-        self.mark = "one" if name == "first deploy" else "two"
-        self.action = "destroy" if name == "destroy" else "deploy"
-        # To where it begins; each fault begins there again.
-        self.sure("destroy", "two")
-        if name == "new code":
-            self.sure("deploy", "one")
-        elif name == "destroy":
-            self.sure("deploy", "two")
-        self._beginning = cloud.snapshot()
-        self.calls, self.wanted = self._without_a_fault()
+        self.cloud = cloud
+        super().__init__(driver, proxy, name)
 
-    def sure(self, action: str, mark: str) -> None:
-        code, text = self.driver.run(action, mark)
-        assert code == 0, f"{action} {mark} without a fault: {text}"
+    def beginning(self) -> Callable[[], None]:
+        self.reach()
+        there = self.cloud.snapshot()
+        return lambda: self.cloud.restore(there)
 
-    def _without_a_fault(self) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-        """The calls of a run in which nothing goes wrong, and what there is after it."""
-        self.proxy.arm()
-        code, text = self.driver.run(self.action, self.mark, self.proxy)
-        assert code == 0, text
-        calls = sorted({call for call in self.proxy.calls if call[1] <= MOST})
-        return calls, inventory(self.cloud, SERVICE)
+    def there(self) -> dict[str, Any]:
+        return inventory(self.cloud, SERVICE)
 
-    def suffer(self, name: str, number: int, kind: str) -> str:
-        """One fault and one more run. Returns what is wrong then, or nothing; "-" where the call was not made."""
-        self.cloud.restore(self._beginning)
-        self.proxy.arm(_fault(name, number, kind))
-        code, text = self.driver.run(self.action, self.mark, self.proxy)
-        fired = self.proxy.fired
-        if code not in (0, 1, -signal.SIGKILL):
-            return f"exit code {code}: {text}"
-        if code == 0 and (wrong := self.wrong()):
-            return f"it said 0, and {wrong}"
-        if code == 1 and "→" not in text:
-            return f"no hint: {text}"
-        if code != 0:
-            code, text = self.driver.run(self.action, self.mark)
-            if code != 0:
-                return f"the next run failed: {text}"
-            if wrong := self.wrong():
-                return f"after the next run {wrong}"
-        return "" if fired else "-"
+    def served(self) -> dict[str, str]:
+        return served(self.cloud, SERVICE)
 
-    def wrong(self) -> str:
-        """How what is there differs from what a run without a fault makes."""
-        found = inventory(self.cloud, SERVICE)
-        differing = [
-            f"{key}: {found.get(key)} instead of {value}"
-            for key, value in self.wanted.items()
-            if found.get(key) != value
-        ]
-        if self.action == "deploy" and (runs := served(self.cloud, SERVICE)) != self.driver.builds[self.mark]:
-            differing.append(f"it serves {runs}")
-        return "; ".join(differing)
+    def throttled(self, call: Call) -> Any:
+        return refusal(429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Requests' of service")(call)
+
+    def failed(self, call: Call) -> Any:
+        return refusal(500, "INTERNAL", "an internal error has occurred")(call)
 
 
 @pytest.fixture(scope="module")
@@ -115,32 +62,19 @@ def driver(answering: ControlPlane, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def stories(driver: Driver, answering: ControlPlane) -> Iterator[Callable[[str], Story]]:
+def stories(driver: Driver, answering: ControlPlane) -> Iterator[Callable[[str], GcpStory]]:
     """A story by its name; what a run of it without a fault does is looked at once."""
-    known: dict[str, Story] = {}
+    known: dict[str, GcpStory] = {}
     with FaultProxy(answering.url, name_of) as proxy:
 
-        def story(name: str) -> Story:
+        def story(name: str) -> GcpStory:
             if name not in known:
-                known[name] = Story(driver, answering, proxy, name)
+                known[name] = GcpStory(driver, answering, proxy, name)
             return known[name]
 
         yield story
 
 
-#: Each kind once and each story twice, unless all of them are asked for.
-CASES = [(story, kind) for i, story in enumerate(STORIES) for j, kind in enumerate(KINDS) if ALL or (i + j) % 3 == 0]
-
-
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_one_more_run_converges(name: str, kind: str, stories: Callable[[str], Story]) -> None:
-    story = stories(name)
-    faults = [(*call, kind) for call in story.calls]
-    if not ALL:
-        # The same for the same code, so that a failure can be looked at.
-        faults = [random.Random(repr((story.driver.builds, kind))).choice(faults)]
-    results = {fault: story.suffer(*fault) for fault in faults}
-    wrong = {fault: text for fault, text in results.items() if text not in ("", "-")}
-    missed = sum(text == "-" for text in results.values())
-    print(f"{name}, {kind}: {len(results)} faults, {missed} not met, {len(wrong)} wrong")
-    assert not wrong, "\n".join(f"{fault}: {text}" for fault, text in wrong.items())
+def test_one_more_run_converges(name: str, kind: str, stories: Callable[[str], GcpStory]) -> None:
+    stories(name).converges(kind)
