@@ -68,6 +68,9 @@ SECRET = "s3cr3t-canary-0123456789"
 LOCATION = "westeurope"
 KINDS = ("resource_manager", "blob", "table", "service_bus", "key_vault", "logs", "scm", "app")
 PYTHON = WORKER_PYTHON
+#: Loggers of the worker and of azure-functions, which go to Microsoft's own log and not to Application Insights
+#: (``is_system_log_category`` of azure-functions-python-worker).
+_SYSTEM = ("azure_functions_worker", "azure.functions")
 
 
 class AzureStage:
@@ -215,7 +218,12 @@ def in_worker() -> ArmServer:
     assert found is not None
     logs: list[Callable[[str, Log], None]] = []
     made = server(lambda *given: Worker(found, *given, on_log=logs[0]))
-    logs.append(lambda name, log: made.logs.trace(name, log.level, log.message, log.time))
+
+    def trace(name: str, log: Log) -> None:
+        if not log.category.startswith(_SYSTEM):
+            made.logs.trace(name, log.level, log.message, log.time)
+
+    logs.append(trace)
     return made
 
 
