@@ -61,6 +61,10 @@ class Entry:
         self._inboxes: dict[str, Inbox] = {}
         self._threads: ThreadPoolExecutor | None = None
 
+    def knows(self, trigger: str) -> bool:
+        """Whether the app's settings have a trigger: a deploy that takes one away changes them before the code."""
+        return trigger in self._events
+
     def setting(self, trigger: str, name: str) -> str:
         """What the app's settings say of a trigger. Raises LookupError."""
         value = self._events.get(trigger, {}).get(name)

@@ -78,6 +78,24 @@ def test_new_code_goes_past_the_stack_and_back(stage: AzureStage, arm: ArmServer
         stage.rollback("f" * 16)
 
 
+def test_a_build_goes_on_while_the_settings_of_the_next_one_know_a_trigger_less(
+    stage: AzureStage, arm: ArmServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pys_multi_providers.azure.apps import Apps
+
+    def fails(*_: object) -> None:
+        raise ProviderError("the network broke")
+
+    built = stage.deploy().build_ids["worker"]
+    stage.write("less", lambda code: code.replace('@worker.schedule("0 4 * * *")', ""))
+    with monkeypatch.context() as broken:
+        broken.setattr(Apps, "publish", fails)
+        with pytest.raises(ProviderError, match="broke"):
+            stage.deploy()
+    assert served(arm, stage.group)["worker"] == built
+    assert stage.deploy().build_ids["worker"] == served(arm, stage.group)["worker"] != built
+
+
 def test_an_app_without_functions_is_no_success(stage: AzureStage, arm: ArmServer) -> None:
     first = stage.deploy()
     stage.write("two", lambda code: code + '\nimport os\nif "AZURE_CLIENT_ID" in os.environ: 1 / 0\n')

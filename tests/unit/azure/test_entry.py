@@ -144,6 +144,9 @@ class _Stub:
     def __call__(self, folder: str) -> _Stub:
         return self
 
+    def knows(self, trigger: str) -> bool:
+        return True
+
     def setting(self, trigger: str, name: str) -> str:
         self._settings.append(trigger)
         return name

@@ -303,6 +303,8 @@ def test_health_is_asked_for_by_hand_as_well() -> None:
 def test_what_the_settings_lack_is_said() -> None:
     entry_ = made("worker", events={"worker:job": {"queue": "q"}})
     assert entry_.setting("worker:job", "queue") == "q"
+    assert entry_.knows("worker:job")
+    assert not entry_.knows("worker:gone")
     with pytest.raises(LookupError, match=r"PYS_MULTI_EVENTS.*'worker:tick'.*deploy"):
         entry_.setting("worker:tick", "schedule")
 
