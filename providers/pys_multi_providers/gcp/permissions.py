@@ -111,8 +111,7 @@ def deployer_policy(deployment: Deployment, *, purpose: Purpose = "deploy") -> J
             "members": [f"serviceAccount:{deployer.email}"],
         }
         bindings.append({**binding, "condition": condition} if condition else binding)
-    about = f"{deployer.names.owner}: {deployer.does}"
-    account = {"displayName": _title(about), "description": about}
+    account = {"displayName": _title(deployer.about), "description": deployer.about}
     return {
         "service_account": {"accountId": deployer.email.partition("@")[0], "serviceAccount": account},
         "roles": roles,
@@ -144,7 +143,7 @@ def github_trust(
         "provider_id": id,
         "provider": {
             "displayName": id,
-            "description": _title(f"{deployer.names.owner}: {deployer.does}"),
+            "description": _title(deployer.about),
             "oidc": {
                 "issuerUri": _ISSUER,
                 "allowedAudiences": [f"https://iam.googleapis.com/{pool}/providers/{id}"],
@@ -175,7 +174,9 @@ class _Deployer:
         self.purpose, self.service = purpose, deployment.service
         self.stage = "pr" if purpose == "preview" else deployment.stage
         self.names = Names(deployment.service.name, deployment.stage, project)
-        self.does = {"deploy": "deploys it", "preview": "deploys previews", "plan": "plans a deploy"}[purpose]
+        does = {"deploy": "deploys", "preview": "deploys previews of", "plan": "plans deploys of"}[purpose]
+        #: Not as descriptions say whose a thing is: a deploy would take its own deployer for one of the stage's.
+        self.about = f"pys-multi: {does} {self.service.name}/{self.stage}"
         settings = settings_of(deployment)
         self._artefact_bucket, self._keeps_logs = settings.artefact_bucket, settings.log_retention_days is not None
         self._triggers = [trigger for function in self.service.functions for trigger in function.triggers]
@@ -231,7 +232,7 @@ class _Deployer:
         return {
             "roleId": id if len(id) <= 64 else fit_id(id, f"{self.names.owner} {self.purpose} {part}", 64, "_"),
             "role": {
-                "title": _title(f"{self.names.owner}: {self.does} ({part})"),
+                "title": _title(f"{self.about} ({part})"),
                 "description": "Printed by pys-multi permissions",
                 "stage": "GA",
                 "includedPermissions": wanted,

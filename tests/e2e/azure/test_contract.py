@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.arm.server import ArmServer
 from tests.support.azure_service import contract
-from tests.support.azure_stage import KINDS, LOCATION
+from tests.support.azure_stage import KINDS, LOCATION, PYTHON
 
 from pys_multi_tools.testing import ProviderContract
 
@@ -16,7 +16,8 @@ class TestAzureProvider(ProviderContract):
     name = "azure"
 
     @pytest.fixture(autouse=True)
-    def on(self, arm: ArmServer, tmp_path: Path) -> None:
+    def on(self, arm: ArmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYS_MULTI_PYTHON", PYTHON)
         endpoints = dict.fromkeys(KINDS, arm.url)
         self.settings = {"resource_group": tmp_path.parent.name, "location": LOCATION, "endpoints": endpoints}
 

@@ -22,9 +22,13 @@ BECOME = "iamcredentials.serviceAccounts.generateAccessToken"
 
 
 #: The permission of a method, where it is called otherwise ("IAM permissions reference"): Firestore's are those of
-#: Datastore, a notification is a part of its bucket, and an identity token is had of the service account.
+#: Datastore and a field's those of indexes, a notification is a part of its bucket, and an identity token is had of the
+#: service account.
 OTHERWISE = {
     "firestore.databases.get": "datastore.databases.getMetadata",
+    "firestore.fields.get": "datastore.indexes.get",
+    "firestore.fields.list": "datastore.indexes.list",
+    "firestore.fields.update": "datastore.indexes.update",
     "storage.notifications.create": "storage.buckets.update",
     "storage.notifications.delete": "storage.buckets.update",
     "storage.notifications.list": "storage.buckets.get",

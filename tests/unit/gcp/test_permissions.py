@@ -15,8 +15,9 @@ from tests.support.gcp_service import deployment, document
 from tests.support.trust import claims_of, foreign_claims, gcp_audience, gcp_lets_in
 
 from pys_multi import App
-from pys_multi_providers.gcp.kinds import KINDS
+from pys_multi_providers.gcp.kinds import ACCOUNTS, KINDS, owned
 from pys_multi_providers.gcp.permissions import deployer_policy, github_trust
+from pys_multi_providers.gcp.view import names_of
 from pys_multi_tools.cli import main
 from pys_multi_tools.errors import ProviderError
 from pys_multi_tools.provider import Purpose
@@ -229,6 +230,13 @@ def test_a_plan_changes_nothing_and_reads_no_secret() -> None:
         if "storage.objects.get" in role["role"]["includedPermissions"]
     ]
     assert [id.rpartition(".")[2] for id in with_objects] == ["bundles"]
+
+
+@pytest.mark.parametrize("purpose", ["deploy", "preview", "plan"])
+def test_a_deploy_does_not_take_its_deployer_for_a_part_of_the_stage(purpose: Purpose) -> None:
+    made = deployment(service("http"))
+    account = deployer_policy(made, purpose=purpose)["service_account"]["serviceAccount"]
+    assert not owned(ACCOUNTS, account, names_of(made).owner, {}, "")
 
 
 def test_no_role_is_predefined() -> None:
