@@ -21,8 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # With pytest-xdist --dist loadgroup: all tests of one driver in one worker, which deploys once.
     for item in items:
-        for name in DRIVERS:
-            if Path(__file__).parent in item.path.parents and f"[{name}" in item.name:
+        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
+            name = item.callspec.params.get("deployed") if hasattr(item, "callspec") else None
+            if name is not None:
                 item.add_marker(pytest.mark.xdist_group(f"conformance-{name}"))
 
 
