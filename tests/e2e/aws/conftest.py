@@ -11,6 +11,7 @@ from tests.support.aws_stage import SECRET, AwsStage, environment
 from tests.support.ministack import MiniStack
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

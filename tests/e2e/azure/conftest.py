@@ -14,6 +14,7 @@ from tests.support.azure_stage import SECRET, AzureStage, OnPaper, environment, 
 from pys_multi_providers.azure import apps
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

@@ -11,6 +11,7 @@ from tests.support.gcp_control.server import ControlPlane
 from tests.support.gcp_stage import SECRET, GcpStage, environment
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
