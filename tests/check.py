@@ -6,6 +6,7 @@ python tests/check.py -k queue   the checks, then the tests that pytest selects 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,12 +15,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+#: More than there are cores: many tests wait for the processes that they drive.
+WORKERS = str((os.cpu_count() or 1) + 2)
 STEPS: list[tuple[str, list[str]]] = [
     ("formatting", [str(BIN / "ruff"), "format", "--check", "."]),
     ("lint", [str(BIN / "ruff"), "check", "."]),
     ("types", [str(BIN / "mypy")]),
     ("import contracts", [str(BIN / "lint-imports")]),
-    ("tests", [sys.executable, "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]),
+    ("tests", [sys.executable, "-m", "pytest", "-n", WORKERS, "--dist", "loadgroup"]),
 ]
 
 

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pys_multi.runtime import Runtime
 from pys_multi_providers.local.buckets import PresignedBuckets
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 #: Sync handlers that run at the same time.
 _THREADS = 40
 
-#: Seconds between closing the port and ending: callers whose connection was accepted have sent their request by then.
-_LAST_CALLERS = 0.2
+#: Seconds that a caller whose connection was accepted has, when the server ends, to send its first request.
+_LAST_CALLERS = 2.0
+#: Seconds between closing the port and ending: the server knows of every connection that was accepted by then.
+_SETTLED = 0.05
 
 #: Told of every finished call: function, what was called, status, and seconds.
 OnCall = Callable[[str, str, int, float], None]
@@ -83,6 +86,7 @@ def warm() -> None:
 def _config(front: Front) -> uvicorn.Config:
     return uvicorn.Config(
         front,
+        http=_Protocol,
         lifespan="off",
         ws="none",
         access_log=False,
@@ -100,7 +104,7 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, pump: Pump, on
     def end() -> None:
         for port in server.servers:
             port.close()
-        loop.call_later(_LAST_CALLERS, setattr, server, "should_exit", True)
+        loop.call_later(_SETTLED, setattr, server, "should_exit", True)
 
     await pump.start()
     try:
@@ -119,6 +123,31 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """Ends with the server, but not before a caller who has connected could send a first request: closing that
+    connection would lose a request that is on its way."""
+
+    _has_asked = False
+    _is_ending = False
+
+    def shutdown(self) -> None:
+        if self._has_asked:
+            super().shutdown()
+        else:
+            self._is_ending = True
+            self.loop.call_later(_LAST_CALLERS, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self._has_asked:
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._has_asked = True
+        super().on_headers_complete()
+        if self._is_ending:
+            self.cycle.keep_alive = False
 
 
 class _InProcess:

@@ -27,22 +27,23 @@ def arm() -> Iterator[ArmServer]:
     if image(WORKER_PYTHON) is None:
         pytest.skip(NO_WORKER)
     made = in_worker()
-    try:
-        with environment({**made.environment, "API_KEY": SECRET}):
-            yield made
-    finally:
-        made.stop()
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="session")
 def paper() -> Iterator[ArmServer]:
     """Apps say which build they are, and nothing else."""
     made = server(OnPaper)
-    try:
-        with environment({**made.environment, "API_KEY": SECRET}):
-            yield made
-    finally:
-        made.stop()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known(paper: ArmServer) -> Iterator[None]:
+    """Where tokens come from, which each server takes; no longer than a module, as others look for tokens too."""
+    with environment({**paper.environment, "API_KEY": SECRET}):
+        yield
 
 
 @pytest.fixture(autouse=True)
