@@ -16,19 +16,15 @@ from pydantic import ValidationError
 
 from pys_multi.model import Bucket, Consume, Function, Mount, ObjectEvent, Queue, Route, Schedule, Subscribe
 from pys_multi_providers.gcp.secrets import source
+from pys_multi_providers.gcp.settings import options_of
+from pys_multi_providers.gcp.sizing import MAX_ATTEMPTS, MAX_RUN, MIN_ACK, concurrency_of, cpu_of
 from pys_multi_providers.gcp.view import (
-    MAX_ATTEMPTS,
-    MAX_RUN,
-    MIN_ACK,
     PROJECT_HINT,
     REGION_HINT,
-    concurrency_of,
-    cpu_of,
     environments_of,
     is_open,
     log_filter,
     names_of,
-    options_of,
     private_routes,
     settings_of,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from pys_multi_providers.gcp.view import cpu_of
+from pys_multi_providers.gcp.sizing import cpu_of
 from pys_multi_tools.cost import Meter, PriceList
 from pys_multi_tools.deployment import Deployment
 

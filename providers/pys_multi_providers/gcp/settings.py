@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pys_multi.model import Function
 from pys_multi_tools.settings import Pattern, SettingsTable
 
 #: "Creating and managing projects" (2026-11); old projects of a domain have it before a colon.
@@ -114,3 +115,8 @@ class GcpOptions(SettingsTable):
     """Which of its calls go through the connector."""
     labels: dict[LabelKey, LabelValue] = Field(default={})
     """Labels of this function alone."""
+
+
+def options_of(function: Function) -> GcpOptions:
+    """The provider's own options of a function."""
+    return GcpOptions.model_validate(dict(function.options.get("gcp", {})))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from math import ceil
 from typing import Any
 from urllib.parse import quote
 
@@ -29,9 +28,19 @@ from pys_multi.model import (
     Topic,
 )
 from pys_multi_providers.gcp import cron, grants
+from pys_multi_providers.gcp.access import Access
 from pys_multi_providers.gcp.names import Names
 from pys_multi_providers.gcp.secrets import sources
-from pys_multi_providers.gcp.settings import GcpOptions, GcpSettings
+from pys_multi_providers.gcp.settings import GcpSettings, options_of
+from pys_multi_providers.gcp.sizing import (
+    MAX_ATTEMPTS,
+    MIN_ACK,
+    ack_deadline,
+    concurrency_of,
+    cpu_of,
+    run_deadline,
+    time_of,
+)
 from pys_multi_tools.deployment import Deployment
 from pys_multi_tools.errors import ProviderError
 
@@ -39,20 +48,6 @@ Json = dict[str, Any]
 
 #: Path of everything that is no user's request; the id of its trigger follows.
 EVENTS_PATH = "/.pys-multi/events/"
-#: Seconds that a request may take which is an event, so that Pub/Sub still waits for its answer.
-MAX_TIME = 540
-#: Seconds that Pub/Sub waits for the answer to a push, least and most ("Subscription", ackDeadlineSeconds).
-MIN_ACK, MAX_ACK = 10, 600
-#: Room beside the function's timeout in which an instance starts.
-START = 60
-#: Deliveries that a dead-letter policy can allow at most ("DeadLetterPolicy", maxDeliveryAttempts). The runtime itself
-#: buries a message after as many as its queue has; where nothing answers, Pub/Sub does after these.
-MAX_ATTEMPTS = 100
-#: Seconds that Scheduler waits for an answer, least and most ("Job", attemptDeadline).
-MIN_RUN, MAX_RUN = 15, 1800
-#: Processors of an instance by its memory in MiB: Google's own steps ("Memory limits" of Cloud Run functions), each
-#: within what Cloud Run allows ("Configure CPU limits", 2026-11).
-_CPU = ((128, 0.083), (256, 0.167), (512, 0.333), (1024, 0.583), (2048, 1), (8192, 2), (16_384, 4), (32_768, 8))
 _AGENTS = {
     "pubsub": "serviceAccount:service-${project_number}@gcp-sa-pubsub.iam.gserviceaccount.com",
     "storage": "serviceAccount:service-${project_number}@gs-project-accounts.iam.gserviceaccount.com",
@@ -82,11 +77,6 @@ def settings_of(deployment: Deployment) -> GcpSettings:
     if not isinstance(deployment.settings, GcpSettings):
         raise TypeError(f"settings of the gcp provider are GcpSettings, not {type(deployment.settings).__name__}")
     return deployment.settings
-
-
-def options_of(function: Function) -> GcpOptions:
-    """The provider's own options of a function."""
-    return GcpOptions.model_validate(dict(function.options.get("gcp", {})))
 
 
 def place_of(deployment: Deployment) -> tuple[str, str]:
@@ -134,38 +124,6 @@ def is_invoked(function: Function) -> bool:
     return any(not isinstance(trigger, Route | Mount) for trigger in function.triggers)
 
 
-def concurrency_of(function: Function) -> int:
-    """Requests that an instance takes at once: as many as it handles, and all of those that make a batch."""
-    batches = [t.batch for t in function.triggers if isinstance(t, Consume) and t.batch > 1]
-    return max(function.concurrency, sum(batches) + (len(batches) < len(function.triggers)) if batches else 1)
-
-
-def time_of(function: Function) -> int:
-    """Seconds that a request may take: what a handler may, after it waited for a batch to fill and for its turn, where
-    an instance takes more requests at once than it handles."""
-    window = max((t.window for t in function.triggers if isinstance(t, Consume) and t.batch > 1), default=0.0)
-    turns = ceil(concurrency_of(function) / function.concurrency)
-    wanted = ceil(function.timeout * turns + window)
-    return max(1, ceil(function.timeout), min(MAX_TIME, wanted))
-
-
-def cpu_of(function: Function) -> float:
-    """Processors of an instance; one that takes several requests at once has one at least."""
-    given = options_of(function).cpu
-    if given is not None:
-        return given
-    found = next((cpu for memory, cpu in _CPU if function.memory <= memory), 8)
-    return max(found, 1) if concurrency_of(function) > 1 else found
-
-
-def ack_deadline(function: Function, queue: Queue | None) -> int:
-    """Seconds until a delivery that was not answered is made again."""
-    wanted = time_of(function) + START
-    if queue is not None and queue.visibility is not None:
-        wanted = ceil(queue.visibility)
-    return max(MIN_ACK, min(MAX_ACK, wanted))
-
-
 def log_filter(region: str, functions: list[str]) -> str:
     """What logs of functions are, in the query language of Cloud Logging. functions: as they are called there."""
     listed = " OR ".join(f'"{name}"' for name in functions)
@@ -195,8 +153,7 @@ class _View:
             for trigger in function.triggers
             if isinstance(trigger, Consume)
         }
-        # Kind, name, role, condition → id and members.
-        self.bindings: dict[tuple[str, str, str, str], Json] = {}
+        self.access = Access()
 
     def context(self) -> Json:
         functions = [self.function(function) for function in self.service.functions]
@@ -240,7 +197,7 @@ class _View:
                 if source.is_ours
             ],
             "jobs": jobs,
-            "bindings": list(self.bindings.values()),
+            "bindings": self.access.bindings(),
         }
 
     # ---- functions
@@ -468,7 +425,7 @@ class _View:
                     "description": _cut(f"{self.names.owner}: {trigger.id}, {trigger.expression}", 500),
                     "schedule": found.text,
                     "timezone": found.timezone,
-                    "deadline": f"{max(MIN_RUN, min(MAX_RUN, time_of(function) + START))}s",
+                    "deadline": f"{run_deadline(function)}s",
                     "call": self.call(function, trigger.id),
                     "body": b64encode(_compact(body).encode()).decode(),
                 }
@@ -484,7 +441,7 @@ class _View:
             members = [f"serviceAccount:{self.events}"] if is_invoked(function) else []
             members += self.settings.invokers if private_routes(function) else ()
         for member in members:
-            self.bind(_SERVICES, service, f"function:{function.name}", grants.INVOKER, member)
+            self.access.allow(_SERVICES, service, f"function:{function.name}", grants.INVOKER, member)
 
     def grant_uses(self, function: Function) -> None:
         """What a function's account may do: its grants, each on that resource alone, and what its events need."""
@@ -495,57 +452,47 @@ class _View:
             role = grants.role(resource.kind, grant.verbs)
             if isinstance(resource, Queue | Topic):
                 topic = self.topic_name(self.names.topic(resource.name))
-                self.bind(_TOPICS, topic, f"topic:{resource.name}", role, member)
+                self.access.allow(_TOPICS, topic, f"topic:{resource.name}", role, member)
             elif isinstance(resource, Bucket):
-                self.bind(_BUCKETS, self.names.bucket(resource.name), f"bucket:{resource.name}", role, member)
+                self.access.allow(_BUCKETS, self.names.bucket(resource.name), f"bucket:{resource.name}", role, member)
             elif isinstance(resource, Table):
-                self.bind(_PROJECTS, f"projects/{self.project}", "project", role, member, self.of_database)
+                self.access.allow(_PROJECTS, f"projects/{self.project}", "project", role, member, self.of_database)
             else:
-                self.bind(_SECRETS, self.secret(resource.name), f"secret:{resource.name}", role, member)
+                self.access.allow(_SECRETS, self.secret(resource.name), f"secret:{resource.name}", role, member)
             if grants.signs(resource.kind, grant.verbs):
-                self.bind(_ACCOUNTS, self.account(account), f"account:{function.name}", grants.SIGNER, member)
+                self.access.allow(_ACCOUNTS, self.account(account), f"account:{function.name}", grants.SIGNER, member)
         for trigger in function.triggers:
             if isinstance(trigger, Consume):
                 # A message with a delay is sent anew when it is due.
                 topic = self.topic_name(self.names.topic(trigger.queue))
-                self.bind(_TOPICS, topic, f"topic:{trigger.queue}", grants.PUBLISHER, member)
+                self.access.allow(_TOPICS, topic, f"topic:{trigger.queue}", grants.PUBLISHER, member)
             if isinstance(trigger, Consume | Subscribe | ObjectEvent):
                 dead = self.topic_name(self.dead_of(trigger))
                 about = trigger.queue if isinstance(trigger, Consume) else trigger.id
-                self.bind(_TOPICS, dead, f"dead-topic:{about}", grants.PUBLISHER, member)
+                self.access.allow(_TOPICS, dead, f"dead-topic:{about}", grants.PUBLISHER, member)
 
     def grant_events(self, subscriptions: list[Json]) -> None:
         """What Google's own agents need to deliver: Pub/Sub, to bury and to call; Storage, to tell."""
         for subscription in subscriptions:
             dead = subscription["dead"]
             if dead is not None:
-                self.bind(_TOPICS, dead["topic"], dead["topic_id"], grants.PUBLISHER, _AGENTS["pubsub"])
-                self.bind(
+                self.access.allow(_TOPICS, dead["topic"], dead["topic_id"], grants.PUBLISHER, _AGENTS["pubsub"])
+                self.access.allow(
                     _SUBSCRIPTIONS, subscription["name"], subscription["id"], grants.SUBSCRIBER, _AGENTS["pubsub"]
                 )
             if subscription["topic_id"] is not None:
-                self.bind(
+                self.access.allow(
                     _TOPICS, subscription["topic"], subscription["topic_id"], grants.PUBLISHER, _AGENTS["storage"]
                 )
         if any(subscription["push"] for subscription in subscriptions):
             events = self.account(self.names.events_account)
-            self.bind(_ACCOUNTS, events, "events-account", grants.IDENTITY_TOKENS, _AGENTS["pubsub"])
+            self.access.allow(_ACCOUNTS, events, "events-account", grants.IDENTITY_TOKENS, _AGENTS["pubsub"])
 
-    def bind(self, kind: str, name: str, id: str, role: str, member: str, condition: Json | None = None) -> None:
-        key = (kind, name, role, condition["title"] if condition else "")
-        found = self.bindings.setdefault(
-            key,
-            {
-                "id": f"iam:{id}:{role.removeprefix('roles/')}",
-                "kind": f"{kind}:iam",
-                "name": name,
-                "role": role,
-                "condition": condition,
-                "members": [],
-            },
-        )
-        if member not in found["members"]:
-            found["members"].append(member)
+    # ---- full names
+
+    @property
+    def location(self) -> str:
+        return f"projects/{self.project}/locations/{self.region}"
 
     @property
     def of_database(self) -> Json:
@@ -555,12 +502,6 @@ class _View:
             "expression": 'resource.type == "firestore.googleapis.com/Database" && '
             f'resource.name == "{self.database_name}"',
         }
-
-    # ---- full names
-
-    @property
-    def location(self) -> str:
-        return f"projects/{self.project}/locations/{self.region}"
 
     @property
     def database_name(self) -> str:

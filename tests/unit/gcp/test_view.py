@@ -7,16 +7,8 @@ from tests.support.gcp_service import deployment
 
 from pys_multi import App
 from pys_multi import model as m
-from pys_multi_providers.gcp.view import (
-    ack_deadline,
-    concurrency_of,
-    is_open,
-    names_of,
-    place_of,
-    private_routes,
-    time_of,
-    view,
-)
+from pys_multi_providers.gcp.sizing import ack_deadline, concurrency_of, time_of
+from pys_multi_providers.gcp.view import is_open, names_of, place_of, private_routes, view
 from pys_multi_tools.errors import ProviderError
 
 ROUTE = m.Route(id="f:GET /", method="GET", path="/", handler="h")
