@@ -46,9 +46,13 @@ class Names:
 
     @property
     def events_account(self) -> str:
-        """The id of the account that Pub/Sub and Scheduler call with; no function can be called that."""
-        text = f"{self.service}-{self.stage}-events"
-        return f"{text[: _ACCOUNT - 9].rstrip('-')}-{_hash(self._whole('_events'))}"
+        """The id of the account that Pub/Sub and Scheduler call with."""
+        return self.own_account("events")
+
+    def own_account(self, purpose: str) -> str:
+        """The id of an account of pys-multi's own; no function can be called that."""
+        text = f"{self.service}-{self.stage}-{purpose}"
+        return f"{text[: _ACCOUNT - 9].rstrip('-')}-{_hash(self._whole(f'_{purpose}'))}"
 
     def email(self, account: str) -> str:
         """The address of a service account of this project."""

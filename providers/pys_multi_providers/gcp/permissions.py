@@ -185,7 +185,7 @@ class _Deployer:
         except ValueError as error:
             hint = "pys-multi check says which, and why"
             raise ProviderError(f"a secret {error}", where="secrets", hint=hint) from error
-        account = fit_id(f"{self.service.name}-{self.stage}-{purpose}", f"{self.names.owner} {purpose}", 30)
+        account = Names(self.service.name, self.stage, project).own_account(purpose)
         self.email = self.names.email(account)
 
     def roles(self) -> Iterator[tuple[Json, Json | None]]:

@@ -239,6 +239,15 @@ def test_a_deploy_does_not_take_its_deployer_for_a_part_of_the_stage(purpose: Pu
     assert not owned(ACCOUNTS, account, names_of(made).owner, {}, "")
 
 
+@pytest.mark.parametrize("purpose", ["deploy", "preview", "plan"])
+def test_no_function_has_the_account_of_its_deployer(purpose: Purpose) -> None:
+    app = App("shop")
+    app.function(purpose)
+    made = deployment(app, stage="pr" if purpose == "preview" else "dev")
+    account = deployer_policy(made, purpose=purpose)["service_account"]["accountId"]
+    assert account != names_of(made).account(purpose)
+
+
 def test_no_role_is_predefined() -> None:
     for purpose in ("deploy", "preview", "plan"):
         for binding in policy(purpose=purpose)["bindings"]:  # type: ignore[arg-type]
